@@ -1,0 +1,1 @@
+//! YARA-X behind a small C interface; include/engine.h is the manual.

@@ -1,0 +1,29 @@
+#ifndef BASE_HASH_H
+#define BASE_HASH_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SHA256_BYTES = 32, SHA1_BYTES = 20, MD5_BYTES = 16 };
+
+/* The three names of a sample. */
+struct hashes {
+	uint8_t sha256[SHA256_BYTES];
+	uint8_t sha1[SHA1_BYTES];
+	uint8_t md5[MD5_BYTES];
+};
+
+/* All three in one pass over a stream (libcrypto, SHA-NI where there is). */
+struct hasher;
+struct hasher *hasher_new(void);
+void hasher_free(struct hasher *h);
+void hasher_drop(struct hasher **h);
+void hasher_reset(struct hasher *h);
+void hasher_add(struct hasher *h, const void *p, size_t n);
+void hasher_end(struct hasher *h, struct hashes *ret); /* then reset before reuse */
+
+void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES]);
+/* CRC-32C (Castagnoli), hardware where there is; start with crc = 0. */
+uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+/* 64-bit non-cryptographic hash for tables (keyed by seed). */
+uint64_t hash64(const void *p, size_t n, uint64_t seed);
+#endif
