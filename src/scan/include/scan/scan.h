@@ -1,0 +1,189 @@
+#ifndef SCAN_SCAN_H
+#define SCAN_SCAN_H
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/buf.h"
+#include "base/err.h"
+
+/*
+ * Hostile bytes are only parsed in children: processes that one permanent
+ * supervisor thread spawns from the program's own file (`weir scan-child`), that
+ * hold nothing but a socket pair, give up every right before they see the first
+ * byte, and may die at any time. The parent never compiles or loads rules.
+ *
+ * A child does one thing at a time for one thread of the parent. It compiles
+ * rules, identifies samples and scans them; which, is up to who took it.
+ *
+ * The parent believes nothing: every index and offset a child reports is checked
+ * against what the parent knows; a child that lies is killed (ERR_DIED).
+ */
+
+/* ---- The pool ---- */
+
+struct scan_pool;
+
+struct scan_pool_options {
+	const char *program;     /* run as `program scan-child`; NULL: /proc/self/exe */
+	uint32_t children_max;   /* processes at once, spare included */
+	uint64_t memory_max;     /* resident bytes of a child beyond which it is killed */
+	uint32_t scan_timeout_ms; /* wall time of one scan */
+	uint32_t compile_timeout_ms;
+	uint32_t identify_timeout_ms;
+	uint32_t jobs_max;       /* a child is replaced after so many jobs */
+};
+#define SCAN_POOL_OPTIONS_DEFAULT                                                                  \
+	((struct scan_pool_options){ NULL, 8, 2ull << 30, 90000, 60000, 30000, 20000 })
+
+/* Starts the supervisor thread and one warm spare child; ERR_DIED if that does not come up. */
+MUST_USE int scan_pool_open(struct scan_pool **ret, const struct scan_pool_options *options,
+                            struct err *err);
+/* Kills all children. Every child must have been given back. NULL is fine. */
+void scan_pool_close(struct scan_pool *pool);
+
+/* How many children died or were killed for a limit so far. */
+uint64_t scan_pool_deaths(const struct scan_pool *pool);
+
+/* ---- A child ---- */
+
+struct scan_child;
+
+/* A confined, warmed-up child for this thread alone. Waits for one at children_max. */
+MUST_USE int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err *err);
+/* Give it back; a dead or used-up one is buried. NULL is fine. */
+void scan_child_give(struct scan_pool *pool, struct scan_child *child);
+pid_t scan_child_pid(const struct scan_child *child);
+/* It died, was killed, or broke the protocol: only give it back. */
+bool scan_child_is_dead(const struct scan_child *child);
+/* Why: "killed by signal 11", "over its memory limit", "took longer than 90000 ms", … */
+const char *scan_child_cause(const struct scan_child *child);
+
+/* ---- Compile ---- */
+
+enum scan_entity { SCAN_FILE, SCAN_URL, SCAN_DOMAIN, SCAN_IP_ADDRESS };
+
+struct scan_source {
+	struct str ns;     /* namespace: "<ruleset>.<version>", unique in the set */
+	struct str source;
+};
+
+/* One rule of a compiled set, in the engine's index order. */
+struct scan_rule {
+	uint32_t source; /* index into the sources it was compiled from */
+	bool is_private;
+	bool is_global;
+	struct str name;
+	const struct str *tags;
+	uint32_t tag_count;
+	struct str metadata_json; /* [["key",value],…] */
+};
+
+/* A compiled set: serialized code in a memory file, and its table of rules. Immutable, counted, any thread. */
+struct scan_rules;
+struct scan_rules *scan_rules_ref(struct scan_rules *r);
+struct scan_rules *scan_rules_unref(struct scan_rules *r); /* returns NULL */
+uint32_t scan_rules_count(const struct scan_rules *r);
+const struct scan_rule *scan_rules_at(const struct scan_rules *r, uint32_t index);
+uint64_t scan_rules_bytes(const struct scan_rules *r);
+
+/*
+ * Compile sources, each in its namespace, into one set, in the child.
+ * *ret_rules is NULL and the result 0 when the rules are refused: then
+ * `messages` (a JSON array, see engine_compiler_messages) has an error. Warnings
+ * are added to it on success. `messages` may be NULL for bulk builds.
+ * Errors: ERR_TIMEOUT and ERR_DIED name the cause; the child is dead then.
+ */
+struct scan_compile_options {
+	enum scan_entity entity;
+	bool retrohunt;
+	bool refuse_slow;
+	uint32_t warnings_max;
+};
+MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *sources, size_t n,
+                          const struct scan_compile_options *options, struct scan_rules **ret_rules,
+                          struct buf *messages, struct err *err);
+
+/* ---- Identify ---- */
+
+/* What the bytes are; text lives in `text` and is valid UTF-8. */
+struct scan_identity {
+	struct buf text;   /* owned: scan_identity_release */
+	struct str magic;  /* libmagic's description */
+	struct str mime;   /* libmagic's MIME type */
+	uint32_t file_type; /* vt.FileType, from scan/filetype.h */
+};
+void scan_identity_release(struct scan_identity *id);
+
+/* A sample's bytes: [offset, offset + len) of a file open for reading. */
+struct scan_sample {
+	int fd;
+	uint64_t offset;
+	uint64_t len;
+};
+
+MUST_USE int scan_identify(struct scan_child *child, const struct scan_sample *sample,
+                           struct scan_identity *ret, struct err *err);
+
+/*
+ * Run libmagic and every file-format module over the sample without any user's
+ * rules. 0: the sample is harmless by itself. ERR_DIED, ERR_TIMEOUT: it is guilty.
+ */
+MUST_USE int scan_probe(struct scan_child *child, const struct scan_sample *sample, struct err *err);
+
+/* ---- Scan ---- */
+
+enum { SCAN_SLOTS = 2 /* base and delta */, SCAN_MATCHES_MAX = 11 /* one more than a snippet shows */ };
+enum { SCAN_DEPTH = 4 /* samples that may be under way in one child */ };
+
+/* Load a set into a slot of the child (NULL empties it). Not while scans are under way. */
+MUST_USE int scan_load(struct scan_child *child, unsigned slot, struct scan_rules *rules,
+                       struct err *err);
+struct scan_rules *scan_loaded(const struct scan_child *child, unsigned slot);
+
+/* What rules may ask about the sample; all text UTF-8. Copied by scan_send. */
+struct scan_facts {
+	struct str vt;        /* serialized vt.titan.LiveHuntData, or empty */
+	struct str file_name;
+	struct str file_type; /* blank-separated tags */
+	struct str md5, sha1, sha256; /* lower-case hex */
+	struct str tags;      /* blank-separated */
+	int64_t submissions;
+	bool new_file;
+};
+
+/* Queue one scan against the loaded sets. At most SCAN_DEPTH may be under way. */
+MUST_USE int scan_send(struct scan_child *child, const struct scan_sample *sample,
+                       const struct scan_facts *facts, struct err *err);
+
+struct scan_match {
+	uint64_t offset;
+	uint64_t len;
+};
+struct scan_hit {
+	uint8_t slot;
+	uint32_t rule;        /* checked index into the slot's scan_rules */
+	bool matches_cut;     /* there were more than SCAN_MATCHES_MAX */
+	uint32_t match_count;
+	struct scan_match *matches; /* inside the sample, ascending */
+};
+/* Reused from scan to scan; zero it before the first, release after the last. */
+struct scan_result {
+	struct scan_hit *hits;
+	size_t hit_count;
+	size_t hit_cap;
+	struct scan_match *match_pool;
+	size_t match_cap;
+	uint64_t scan_us;     /* time in the child */
+};
+void scan_result_release(struct scan_result *r);
+
+/*
+ * Wait for the oldest scan under way. Errors: ERR_TIMEOUT, ERR_DIED (child is dead; that
+ * oldest sample is the suspect, the others under way were not looked at);
+ * ERR_INVALID: the engine failed this scan, the child lives on.
+ */
+MUST_USE int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err);
+unsigned scan_pending(const struct scan_child *child);
+
+/* ---- The child's side: `weir scan-child` ends here; returns its exit status. ---- */
+int scan_child_main(void);
+#endif

@@ -1,0 +1,94 @@
+#ifndef STORE_PACK_H
+#define STORE_PACK_H
+#include <stdint.h>
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/io.h"
+
+/*
+ * Samples in packs: append-only files of records, sealed at a size and never
+ * appended to again. Format: docs/format/pack.md. A record's bytes move never;
+ * erasing one overwrites it in place and gives its blocks back.
+ *
+ * Durability: what packs_append wrote is durable after the next packs_sync that
+ * began later. Bytes no row of the database refers to are garbage and harmless.
+ *
+ * Threads: all calls from any thread.
+ */
+struct packs;
+
+struct pack_locator {
+	uint32_t pack;
+	uint64_t offset; /* of the sample's first byte in the pack's file */
+	uint64_t len;
+};
+
+struct packs_options {
+	uint64_t seal_bytes;    /* a pack that reached this takes no more; default 256 MB */
+	uint64_t own_pack_bytes; /* samples of at least this size become a pack of their own; 16 MB */
+	uint64_t reserve_bytes; /* below this much free disk appends fail with ERR_NO_SPACE */
+};
+#define PACKS_OPTIONS_DEFAULT                                                                      \
+	((struct packs_options){ 256ull << 20, 16ull << 20, 1ull << 30 })
+
+/*
+ * Open the folder packs/ below the io's root. An open pack left by a crash is
+ * walked record by record and cut after the last whole one; sealed packs are
+ * checked by header and footer only.
+ */
+MUST_USE int packs_open(struct packs **ret, struct io *io, const struct packs_options *options,
+                        struct err *err);
+void packs_close(struct packs *p); /* syncs what is left; NULL is fine */
+
+MUST_USE int packs_append(struct packs *p, const struct hashes *h, const void *data, size_t len,
+                          struct pack_locator *ret, struct err *err);
+
+/*
+ * A sample too large for memory, received in pieces: written to a temporary
+ * file that is, or is copied into, a pack when it is finished.
+ */
+struct pack_stream;
+MUST_USE int pack_stream_new(struct pack_stream **ret, struct packs *p, struct err *err);
+MUST_USE int pack_stream_add(struct pack_stream *s, const void *data, size_t len, struct err *err);
+/* Hands the sample to the packs (as packs_append) and frees the stream, also on failure. */
+MUST_USE int pack_stream_finish(struct pack_stream *s, const struct hashes *h,
+                                struct pack_locator *ret, struct err *err);
+void pack_stream_free(struct pack_stream *s); /* gives up: removes the temporary file */
+
+/* Make durable all that was appended before the call; several callers share one sync. */
+MUST_USE int packs_sync(struct packs *p, struct err *err);
+
+/* A counted hold on a pack's file, for pread, mmap, sendfile and descriptor passing. */
+struct pack_file;
+MUST_USE int packs_get(struct packs *p, uint32_t pack, struct pack_file **ret, struct err *err);
+int pack_file_fd(const struct pack_file *f); /* opened read-only */
+void pack_file_put(struct packs *p, struct pack_file *f);
+
+/* Read a sample's bytes [from, from + n). ERR_CORRUPT if they are not all there. */
+MUST_USE int packs_read(struct packs *p, const struct pack_locator *at, uint64_t from, void *data,
+                        size_t n, struct err *err);
+
+/*
+ * Overwrite one record's bytes with zeros, mark it erased, sync, and release the
+ * blocks. Idempotent: the caller repeats it after a crash (it keeps the intent).
+ */
+MUST_USE int packs_erase(struct packs *p, const struct pack_locator *at, struct err *err);
+
+/*
+ * Walk every record of every pack: checksums, and SHA-256 of the bytes against
+ * the record's name. `each` gets every record (erased ones too), `bad` each
+ * finding; the walk goes on after one.
+ */
+struct pack_record {
+	struct pack_locator at;
+	uint8_t sha256[SHA256_BYTES];
+	bool erased;
+};
+MUST_USE int packs_walk(struct packs *p, bool check_bytes,
+                        void (*each)(const struct pack_record *record, void *arg),
+                        void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg),
+                        void *arg, struct err *err);
+
+/* Free bytes on the disk that holds the packs. */
+MUST_USE int packs_disk_free(struct packs *p, uint64_t *ret, struct err *err);
+#endif

@@ -1,0 +1,111 @@
+#ifndef STORE_SQL_H
+#define STORE_SQL_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/str.h"
+
+/*
+ * The SQL driver layer: what weir asks of a database, and no more. sqlite.c is
+ * the driver there is; another one is another file that fills struct sql_driver
+ * (sql_internal.h). SQL text is written once, in SQLite's and PostgreSQL's
+ * common subset, with parameters ?1, ?2, …
+ *
+ * Statements are constants: a connection prepares each text once and finds it
+ * again by content. Values are always bound, never pasted.
+ *
+ * Threads: a struct sql_db is safe from any thread; a connection belongs to one
+ * thread at a time.
+ */
+struct sql_db;
+struct sql_conn;
+
+struct sql_options {
+	const char *path;     /* database file */
+	const char *vfs;      /* SQLite VFS name; NULL: the default one. Tests lose power through it */
+	bool unsafe_no_sync;  /* benchmarks and the test that shows syncs matter: never sync */
+};
+
+enum sql_mode { SQL_READ, SQL_WRITE };
+
+/*
+ * Open (creating if there is none) and bring the schema up to date: numbered,
+ * forward-only, checksummed migrations. ERR_CORRUPT if an applied migration's
+ * text differs from ours or the database is newer than this program.
+ */
+MUST_USE int sql_open(struct sql_db **ret, const struct sql_options *options, struct err *err);
+void sql_close(struct sql_db *db); /* all connections must be closed; NULL is fine */
+
+MUST_USE int sql_connect(struct sql_conn **ret, struct sql_db *db, enum sql_mode mode,
+                         struct err *err);
+void sql_disconnect(struct sql_conn *conn);
+
+/*
+ * A read-only connection from the database's pool, for the calling thread until
+ * given back. Blocks while `SQL_READERS_MAX` are out.
+ */
+enum { SQL_READERS_MAX = 64 };
+MUST_USE int sql_reader_take(struct sql_conn **ret, struct sql_db *db, struct err *err);
+void sql_reader_give(struct sql_db *db, struct sql_conn *conn);
+
+/* A value to bind. Text and blobs must live until the statement is done. */
+struct sql_val {
+	enum { SQL_VAL_NULL, SQL_VAL_I64, SQL_VAL_F64, SQL_VAL_TEXT, SQL_VAL_BLOB } kind;
+	int64_t i;
+	double f;
+	struct str s;
+};
+#define SQL_NULL() ((struct sql_val){ SQL_VAL_NULL, 0, 0, { NULL, 0 } })
+#define SQL_I64(v) ((struct sql_val){ SQL_VAL_I64, (int64_t)(v), 0, { NULL, 0 } })
+#define SQL_F64(v) ((struct sql_val){ SQL_VAL_F64, 0, (v), { NULL, 0 } })
+#define SQL_TEXT(str_) ((struct sql_val){ SQL_VAL_TEXT, 0, 0, (str_) })
+#define SQL_BLOB(p_, n_) ((struct sql_val){ SQL_VAL_BLOB, 0, 0, { (const char *)(p_), (n_) } })
+
+/* A running statement; lives on the caller's stack. Always end it with sql_end. */
+struct sql_query {
+	struct sql_conn *conn;
+	void *stmt; /* the driver's */
+};
+
+MUST_USE int sql_start_vals(struct sql_query *ret, struct sql_conn *conn, const char *text,
+                            const struct sql_val *vals, size_t n, struct err *err);
+/* sql_start(&q, conn, TEXT, err, SQL_I64(1), SQL_TEXT(s)) */
+#define sql_start(q, conn, text, err, ...)                                                         \
+	sql_start_vals((q), (conn), (text),                                                        \
+	               (const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() },          \
+	               sizeof((const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() }) / \
+	                               sizeof(struct sql_val) -                                    \
+	                       1,                                                                  \
+	               (err))
+/* *ret_row: there is a row to read. */
+MUST_USE int sql_next(struct sql_query *q, bool *ret_row, struct err *err);
+int64_t sql_i64(const struct sql_query *q, int column);
+double sql_f64(const struct sql_query *q, int column);
+struct str sql_str(const struct sql_query *q, int column); /* text or blob; dies with the next sql_next */
+bool sql_is_null(const struct sql_query *q, int column);
+void sql_end(struct sql_query *q); /* fine on a zeroed or ended one; usable with AUTO */
+
+/* Run a statement that returns no rows; *ret_changes may be NULL. */
+MUST_USE int sql_exec_vals(struct sql_conn *conn, const char *text, const struct sql_val *vals,
+                           size_t n, uint64_t *ret_changes, struct err *err);
+#define sql_exec(conn, text, err, ...)                                                             \
+	sql_exec_vals((conn), (text),                                                              \
+	              (const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() },           \
+	              sizeof((const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() }) /  \
+	                              sizeof(struct sql_val) -                                     \
+	                      1,                                                                   \
+	              NULL, (err))
+
+/* Transactions nest one level: a savepoint inside begin/commit. */
+MUST_USE int sql_begin(struct sql_conn *conn, struct err *err);
+MUST_USE int sql_commit(struct sql_conn *conn, struct err *err); /* ERR_UNCERTAIN: look before repeating */
+void sql_rollback(struct sql_conn *conn);
+MUST_USE int sql_savepoint(struct sql_conn *conn, struct err *err);
+MUST_USE int sql_savepoint_release(struct sql_conn *conn, struct err *err);
+void sql_savepoint_rollback(struct sql_conn *conn);
+
+/* Copy the database to `path` while it is in use (a consistent snapshot). */
+MUST_USE int sql_backup(struct sql_db *db, const char *path, struct err *err);
+/* Structure and foreign keys are whole? ERR_CORRUPT with the first finding. */
+MUST_USE int sql_check(struct sql_db *db, struct err *err);
+#endif
