@@ -1,0 +1,60 @@
+#ifndef SERVICE_SERVICE_H
+#define SERVICE_SERVICE_H
+#include <stdint.h>
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "store/pack.h"
+#include "store/sql.h"
+#include "store/writer.h"
+
+/*
+ * The whole of weir below HTTP, opened over one data folder: database, packs,
+ * writer, scan children, live rules, workers. Knows no HTTP; the server, the
+ * command line and the tests all stand on it.
+ *
+ * Life: service_open, then any number of calls from any thread, then
+ * service_close, which stops claiming, waits for what is under way, gives leases
+ * back and closes the stores in reverse order.
+ *
+ * One data folder has one owner: service_open takes a lock on `DATA/lock`
+ * (ERR_BUSY, naming the holder's process id, if another has it).
+ */
+struct service;
+
+struct service_options {
+	const char *data;              /* the folder; made if missing */
+	struct io *io;                 /* NULL: the real one. Tests lose power through it */
+	const char *vfs;               /* SQLite VFS; NULL: the default */
+	struct clock *clock;           /* NULL: the system's */
+	const char *scan_program;      /* see scan_pool_options.program */
+	uint32_t workers;              /* hunting workers, one scan child each; 0: do not hunt, only store */
+	uint64_t hunt_bytes_max;       /* larger files complete unhunted, with the reason */
+	uint64_t disk_reserve_bytes;
+	uint64_t scan_memory_max;
+	uint32_t scan_timeout_ms;
+	uint32_t compile_timeout_ms;
+	uint32_t retention_days;
+	uint64_t ruleset_limit_default; /* notifications a rolling day */
+	uint32_t group_delay_us;
+	bool unsafe_no_sync;           /* for benchmarks that show what syncs cost */
+};
+struct service_options service_options_default(const char *data);
+
+MUST_USE int service_open(struct service **ret, const struct service_options *options,
+                          struct err *err);
+void service_close(struct service *svc);
+
+/* Parts, for the modules of this layer and for read-only queries above it. */
+struct sql_db *service_db(struct service *svc);
+struct writer *service_writer(struct service *svc);
+struct packs *service_packs(struct service *svc);
+struct clock *service_clock(struct service *svc);
+const struct service_options *service_get_options(const struct service *svc);
+
+/* Blocking work off the HTTP loops: a bounded pool. ERR_BUSY when its queue is full. */
+MUST_USE int service_run(struct service *svc, void (*fn)(void *arg), void *arg, struct err *err);
+
+/* Ready to serve; *ret_why (static) says what is missing otherwise. */
+bool service_is_ready(struct service *svc, const char **ret_why);
+#endif

@@ -1,0 +1,18 @@
+#ifndef SERVICE_STREAM_H
+#define SERVICE_STREAM_H
+/*
+ * The IoC Stream of a user is read through store/stream.h on a reader connection
+ * (service_db); what changes it goes through here.
+ */
+#include "service/service.h"
+
+/* Delete one notification; blocks. ERR_NOT_FOUND: unknown or somebody else's. */
+MUST_USE int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, struct err *err);
+
+/*
+ * Delete all that the filter matches now ("" is everything). Holds at once when
+ * read, worked off in the background. ERR_BUSY: one is under way already.
+ */
+MUST_USE int stream_remove_matching(struct service *svc, int64_t owner_id, struct str filter,
+                                    struct err *err);
+#endif
