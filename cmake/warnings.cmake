@@ -2,6 +2,7 @@
 add_library(weir_flags INTERFACE)
 target_compile_features(weir_flags INTERFACE c_std_17)
 target_compile_definitions(weir_flags INTERFACE _GNU_SOURCE)
+target_compile_options(weir_flags INTERFACE "SHELL:-include ${CMAKE_SOURCE_DIR}/src/base/include/base/banned.h")
 target_compile_options(weir_flags INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
   -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Walloca -Wformat=2 -Wundef

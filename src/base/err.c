@@ -68,16 +68,26 @@ int err_add(struct err *err, const char *fmt, ...)
 	char text[sizeof err->msg];
 	va_list ap;
 	size_t n;
+	size_t room;
+	size_t take;
 
 	if (!err)
 		return -(int)ERR_IO;
+	REQUIRE(err->kind != ERR_NONE);
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	n = strlen(text);
-	snprintf(text + n, sizeof text - n, ": %s", err->msg);
+	if (n + 2 < sizeof text) {
+		memcpy(text + n, ": ", 2);
+		n += 2;
+		/* What does not fit is cut at the end: the cause, not the place. */
+		room = sizeof text - 1 - n;
+		take = strlen(err->msg) < room ? strlen(err->msg) : room;
+		memcpy(text + n, err->msg, take);
+		text[n + take] = '\0';
+	}
 	memcpy(err->msg, text, sizeof text);
-	REQUIRE(err->kind != ERR_NONE);
 	return -(int)err->kind;
 }
 
@@ -112,7 +122,7 @@ void require_failed(const char *cond, const char *file, int line, const char *fu
 	void *frames[48];
 	char text[512];
 	int n = snprintf(text, sizeof text, "weir: %s:%d: %s: required: %s\n", file, line, func,
-	                 cond);
+			 cond);
 
 	if (n > 0) {
 		size_t len = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;

@@ -30,7 +30,10 @@ void buf_add_u64(struct buf *b, uint64_t v);
 void buf_add_i64(struct buf *b, int64_t v);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
-/* Room for n more bytes to be written directly; NULL if over max. Then add to b->n. */
+/*
+ * Room for n more bytes to be written directly; NULL if over max. Then add what
+ * was written to b->n; if less than n, the terminator comes with the next append.
+ */
 char *buf_reserve(struct buf *b, size_t n);
 static inline bool buf_failed(const struct buf *b)
 {

@@ -45,7 +45,10 @@ struct err {
 /* Set kind and text; returns -kind, so `return err_set(err, ERR_INVALID, …)`. */
 int err_set(struct err *err, enum err_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* The same from errno: ENOSPC, EDQUOT -> NO_SPACE, ENOENT -> NOT_FOUND, ENOMEM -> NO_MEMORY, else IO. */
+/*
+ * The same from errno: ENOSPC, EDQUOT -> NO_SPACE, ENOENT -> NOT_FOUND,
+ * EEXIST -> EXISTS, ENOMEM -> NO_MEMORY, else IO.
+ */
 int err_sys(struct err *err, int sys, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Put context in front of the text ("context: text"); kind stays. Returns -kind. */

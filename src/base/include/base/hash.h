@@ -3,7 +3,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SHA256_BYTES = 32, SHA1_BYTES = 20, MD5_BYTES = 16 };
+enum {
+	SHA256_BYTES = 32,
+	SHA1_BYTES = 20,
+	MD5_BYTES = 16
+};
 
 /* The three names of a sample. */
 struct hashes {
@@ -24,6 +28,8 @@ void hasher_end(struct hasher *h, struct hashes *ret); /* then reset before reus
 void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES]);
 /* CRC-32C (Castagnoli), hardware where there is; start with crc = 0. */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+/* The same by tables, for machines without the instruction (and to test against). */
+uint32_t crc32c_portable(uint32_t crc, const void *p, size_t n);
 /* 64-bit non-cryptographic hash for tables (keyed by seed). */
 uint64_t hash64(const void *p, size_t n, uint64_t seed);
 #endif

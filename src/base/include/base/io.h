@@ -18,11 +18,12 @@ struct io_file {
 
 struct io {
 	/* flags: O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC. Release with close. */
-	int (*open)(struct io *io, const char *path, int flags, struct io_file **ret, struct err *err);
+	int (*open)(struct io *io, const char *path, int flags, struct io_file **ret,
+		    struct err *err);
 	void (*close)(struct io *io, struct io_file *f);
 	/* All n bytes or an error. */
 	int (*pwrite)(struct io *io, struct io_file *f, const void *p, size_t n, uint64_t offset,
-	              struct err *err);
+		      struct err *err);
 	int (*sync)(struct io *io, struct io_file *f, struct err *err); /* data and size */
 	int (*truncate)(struct io *io, struct io_file *f, uint64_t size, struct err *err);
 	int (*rename)(struct io *io, const char *from, const char *to, struct err *err);

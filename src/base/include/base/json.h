@@ -7,7 +7,9 @@
  * cleaned to valid UTF-8 (U+FFFD for bad bytes) and escaped. Keys are written
  * in the order given. Failure (over the buffer's maximum) is the buffer's.
  */
-enum { JSON_DEPTH_MAX = 32 };
+enum {
+	JSON_DEPTH_MAX = 32
+};
 struct json {
 	struct buf *out;
 	uint8_t depth;
@@ -26,7 +28,8 @@ void json_str(struct json *j, struct str s);
 void json_z(struct json *j, const char *z); /* NULL writes null */
 void json_i64(struct json *j, int64_t v);
 void json_u64(struct json *j, uint64_t v);
-void json_f64(struct json *j, double v); /* shortest form; not finite writes null */
+/* Shortest form that reads back the same, whole ones as "100.0"; not finite writes null. */
+void json_f64(struct json *j, double v);
 void json_bool(struct json *j, bool v);
 void json_null(struct json *j);
 /* Splice text that is one complete JSON value already. */

@@ -7,6 +7,10 @@
  * Events with fields, one JSON object a line on standard error (or one text
  * line where that is a terminal). Never keys, tokens, rule bodies, sample bytes.
  *
+ * More than 50 equal ones (event and level) within a second are counted instead of
+ * written; a line "repeats" with the count follows at the first log_write() after
+ * that second, or at log_flush(). Strings are cut at 1 KB.
+ *
  *   log_event(LOG_WARN, "scan_child_died", LOG_STR("sha256", id), LOG_I64("signal", 9));
  */
 enum log_level {
@@ -18,7 +22,12 @@ enum log_level {
 
 struct log_field {
 	const char *key;
-	enum { LOG_FIELD_END, LOG_FIELD_STR, LOG_FIELD_I64, LOG_FIELD_BOOL } kind;
+	enum {
+		LOG_FIELD_END,
+		LOG_FIELD_STR,
+		LOG_FIELD_I64,
+		LOG_FIELD_BOOL
+	} kind;
 	struct str s;
 	int64_t i;
 };
@@ -29,13 +38,16 @@ struct log_field {
 #define LOG_BOOL(k, v) ((struct log_field){ (k), LOG_FIELD_BOOL, { NULL, 0 }, (v) ? 1 : 0 })
 
 #define log_event(level, event, ...)                                                               \
-	log_write((level), (event),                                                                \
-	          (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ 0 } })
+	log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ 0 } })
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
+void log_flush(void); /* writes counts of repeats still held back; before the process ends */
 void log_set_level(enum log_level max);
 /* false: unknown name. */
 bool log_level_parse(struct str s, enum log_level *ret);
 /* NULL: standard error. Otherwise every line goes to sink instead. For tests. */
 void log_set_sink(void (*sink)(enum log_level level, struct str line, void *arg), void *arg);
+/* NULL: the system's. For tests. */
+struct clock;
+void log_set_clock(struct clock *c);
 #endif

@@ -15,7 +15,7 @@ enum metric {
 };
 
 void metric_add(enum metric m, int64_t n);
-void metric_set(enum metric m, int64_t v);
+void metric_set(enum metric m, int64_t v); /* gauges only */
 int64_t metric_get(enum metric m);
 void metric_render(struct buf *out); /* Prometheus text, version 0.0.4 */
 #endif

@@ -57,8 +57,11 @@ struct thread {
 	pthread_t t;
 	bool started;
 };
-/* `name` at most 15 bytes; signals are blocked in the new thread. */
+/*
+ * `name` at most 15 bytes. Signals sent from outside are blocked in the new
+ * thread; those of its own faults (SIGSEGV, SIGBUS, ...) stay deliverable.
+ */
 MUST_USE int thread_start(struct thread *t, const char *name, void (*run)(void *arg), void *arg,
-                          struct err *err);
+			  struct err *err);
 void thread_join(struct thread *t); /* fine if it never started */
 #endif
