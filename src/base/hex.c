@@ -41,7 +41,8 @@ bool hex_decode(struct str s, void *out, size_t n)
 	if (s.n / 2 != n || s.n % 2 != 0 || (n > 0 && !hex_is(s)))
 		return false;
 	for (size_t i = 0; i < n; i++)
-		to[i] = (uint8_t)(hex_value(s.p[2 * i]) << 4 | hex_value(s.p[2 * i + 1]));
+		to[i] = (uint8_t)((unsigned)hex_value(s.p[2 * i]) << 4 |
+				  (unsigned)hex_value(s.p[2 * i + 1]));
 	return true;
 }
 
