@@ -11,19 +11,10 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}
 
-cargo=${CARGO:-}
-if [ -z "$cargo" ]; then
-	for candidate in cargo "$HOME/.cargo/bin/cargo" /usr/bin/cargo; do
-		if version=$("$candidate" --version 2>/dev/null); then
-			minor=$(printf '%s' "$version" | sed 's/^cargo 1\.\([0-9]*\).*/\1/')
-			if [ "$minor" -ge 95 ] 2>/dev/null; then cargo=$candidate; break; fi
-		fi
-	done
-fi
-if [ -z "$cargo" ]; then
+cargo=$("$here/tools/cargo.sh") || {
 	echo "engine: no cargo of version 1.95 or newer; run 'make deps'" >&2
 	exit 1
-fi
+}
 
 rust=$("$cargo" --version)
 deps_key=$( (printf '%s\n' "$rust"; cat "$here/engine/Cargo.toml" "$here/engine/Cargo.lock") | sha256sum | cut -c1-16)

@@ -1,0 +1,53 @@
+# The commands people and scripts type. What they do stands in tools/ and CMakePresets.json.
+WEIR_DATA ?= weir-data
+WEIR_LISTEN ?= 127.0.0.1:8080
+export WEIR_DATA WEIR_LISTEN
+
+.DEFAULT_GOAL := help
+.PHONY: help run build check fast asan tsan fuzz-smoke deps clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sed 's/%/NAME/' | \
+	while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
+	@echo "  WEIR_DATA=$(WEIR_DATA) and WEIR_LISTEN=$(WEIR_LISTEN) are what 'make run' serves."
+
+run: build ## install what is missing, build, serve on WEIR_LISTEN
+	@exec build/release/weir serve --data "$$WEIR_DATA" --listen "$$WEIR_LISTEN"
+
+build: ## leave the program in build/release/weir
+	@tools/deps.sh run
+	@tools/build.sh release weir
+
+check: ## run every test and check; the last line counts them
+	@tools/deps.sh check
+	@python3 tools/check.py
+
+fast: ## unit and HTTP tests only, for before a commit
+	@tools/deps.sh check
+	@python3 tools/check.py --fast
+
+asan: ## unit, model and crash tests under the address and undefined-behaviour sanitizers
+	@tools/deps.sh check
+	@tools/build.sh asan
+	@ctest --test-dir build/asan --output-on-failure --no-tests=error
+
+tsan: ## the same under the thread sanitizer
+	@tools/deps.sh check
+	@tools/build.sh tsan
+	@ctest --test-dir build/tsan --output-on-failure --no-tests=error
+
+fuzz-smoke: ## each fuzz target for FUZZ_SECONDS (20) from its corpus
+	@tools/deps.sh check
+	@tools/build.sh fuzz
+	@tools/fuzz_smoke.sh
+
+bench-%: ## the benchmark NAME; ends with one line 'NAME key=value ...'
+	@tools/deps.sh check
+	@if [ -f bench/$*.sh ]; then tools/build.sh release && exec bash bench/$*.sh; \
+	else tools/build.sh release bench_$* && exec build/release/bench_$*; fi
+
+deps: ## install the packages that building and testing need
+	@tools/deps.sh check
+
+clean: ## remove build/ (the engine's cache outside the clone stays)
+	rm -rf build
