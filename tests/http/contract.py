@@ -1,0 +1,83 @@
+"""Holds recorded exchanges against the server's own OpenAPI document (3.1: its schemas are JSON Schema 2020-12)."""
+
+import json
+import re
+
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+DOCUMENT = "urn:weir:openapi"
+
+
+def pointer(*parts):
+    return "/" + "/".join(str(p).replace("~", "~0").replace("/", "~1") for p in parts)
+
+
+class Contract:
+    def __init__(self, openapi):
+        self.openapi = openapi
+        self.registry = Registry().with_resource(DOCUMENT, Resource.from_contents(openapi, DRAFT202012))
+        self.hit = set()  # (method, path template)
+        # Paths with fewer parameters first: /files/upload_url is not /files/{id}.
+        paths = sorted(openapi["paths"], key=lambda path: (path.count("{"), path))
+        prefix = (openapi.get("servers") or [{"url": ""}])[0]["url"].rstrip("/")
+        prefix = re.sub(r"^https?://[^/]*", "", prefix)
+        self.patterns = [(re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(prefix + path))), path) for path in paths]
+
+    def template(self, path):
+        return next((template for pattern, template in self.patterns if pattern.fullmatch(path)), None)
+
+    def problem(self, exchange):
+        """What is wrong with one exchange, or None."""
+        template = self.template(exchange.path)
+        method = exchange.method.lower()
+        operation = self.openapi["paths"].get(template, {}).get(method)
+        if operation is None:
+            # Asking for what does not exist is a test's right; being served is not.
+            return None if exchange.status in (404, 405) else "not in the document"
+        self.hit.add((method, template))
+        responses = operation["responses"]
+        family = f"{exchange.status // 100}XX"
+        status = next((s for s in (str(exchange.status), family, "default") if s in responses), None)
+        if status is None:
+            return f"status {exchange.status} is not in the document"
+        response, at = responses[status], ["paths", template, method, "responses", status]
+        if "$ref" in response:
+            at = response["$ref"].removeprefix("#/").split("/")
+            response = self.openapi
+            for part in at:
+                response = response[part]
+        media = exchange.content_type.split(";")[0].strip()
+        content = response.get("content", {})
+        if not content:
+            return None if not exchange.body else "a body where the document has none"
+        if media not in content:
+            return f"content type '{media}' is not in the document"
+        if media != "application/json":
+            return None
+        schema = {"$ref": f"{DOCUMENT}#{pointer(*at, 'content', media, 'schema')}"}
+        try:
+            value = json.loads(exchange.body)
+        except ValueError as e:
+            return f"not JSON: {e}"
+        errors = Draft202012Validator(schema, registry=self.registry).iter_errors(value)
+        found = [f"{e.json_path}: {e.message}" for e in errors]
+        return "; ".join(found[:5]) or None
+
+    def never_hit(self):
+        """Operations of the document that no exchange used."""
+        every = {(m, path) for path, item in self.openapi["paths"].items()
+                 for m in item if m in ("get", "post", "put", "patch", "delete")}
+        return sorted(every - self.hit)
+
+
+def validate_all(openapi, exchanges):
+    """(problems as lines, the contract for further questions)."""
+    contract = Contract(openapi)
+    problems = []
+    for exchange in exchanges:
+        wrong = contract.problem(exchange)
+        if wrong:
+            problems.append(f"{exchange.test}: {exchange.method} {exchange.path} -> {exchange.status}: {wrong}")
+    return problems, contract

@@ -1,0 +1,43 @@
+"""Runs last: everything that was said to any server is what /api/openapi.json promises."""
+
+import pytest
+
+import contract
+import weirtest
+
+
+@pytest.fixture(scope="module")
+def openapi(server):
+    # Twice, so that the exchange that brings the document is among those judged.
+    for _ in range(2):
+        response = server.api().get("//api/openapi.json")
+        assert response.status_code == 200
+    return response.json()
+
+
+def test_every_response_is_as_documented(openapi):
+    assert weirtest.TRAFFIC
+    problems, _ = contract.validate_all(openapi, weirtest.TRAFFIC)
+    assert not problems, "\n".join(problems[:40])
+
+
+def test_every_route_was_used(openapi, request):
+    options = request.config.option
+    if options.only or options.keyword or options.markexpr:
+        return  # only some of the tests were selected
+    _, judged = contract.validate_all(openapi, weirtest.TRAFFIC)
+    assert judged.never_hit() == []
+
+
+def test_a_response_with_an_undocumented_field_is_found(openapi):
+    """The judge itself: what it is for must not pass."""
+    path, _ = next((p, item) for p, item in openapi["paths"].items() if "{" not in p and "get" in item)
+    wrong = weirtest.Exchange("GET", contract_path(openapi, path), 200, "application/json",
+                              b'{"no_such_field_anywhere": 1}', "made up")
+    problems, _ = contract.validate_all(openapi, [wrong])
+    assert len(problems) == 1
+
+
+def contract_path(openapi, path):
+    servers = openapi.get("servers") or [{"url": ""}]
+    return servers[0]["url"].rstrip("/") + path if servers[0]["url"].startswith("/") else path
