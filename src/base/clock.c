@@ -109,7 +109,7 @@ void date_from_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
 char *time_format_utc(int64_t unix_s, char *out)
 {
 	int64_t days = floor_div(unix_s, 86400);
-	int64_t second = unix_s - days * 86400;
+	int64_t second = (unix_s % 86400 + 86400) % 86400;
 	int64_t year;
 	unsigned month;
 	unsigned day;

@@ -5,6 +5,10 @@
 #include <stdint.h>
 #include "base/err.h"
 
+/*
+ * Checked by Clang. GUARDED_BY is for variables of a file: in C it cannot name
+ * another member of the same struct, where a comment says it instead.
+ */
 #if defined(__clang__)
 #define CAPABILITY(x) __attribute__((capability(x)))
 #define GUARDED_BY(x) __attribute__((guarded_by(x)))
