@@ -10,6 +10,8 @@ target_compile_options(weir_flags INTERFACE
   -Wnull-dereference -Wdouble-promotion -fno-common -fno-strict-aliasing
   $<$<C_COMPILER_ID:GNU>:-Wlogical-op;-Wduplicated-cond;-Wduplicated-branches;-Wcast-align=strict>
   $<$<C_COMPILER_ID:Clang>:-Wcomma;-Wunreachable-code;-Wthread-safety>)
+# Objects name files from the top of the clone: reports read better, and clones share objects through ccache.
+target_compile_options(weir_flags INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 target_compile_options(weir_flags INTERFACE $<$<CONFIG:Debug>:-O1;-g3;-fno-omit-frame-pointer>
   $<$<CONFIG:Release>:-O2;-g;-D_FORTIFY_SOURCE=3;-fstack-protector-strong;-fstack-clash-protection;-fcf-protection;-fPIE;-ftrivial-auto-var-init=zero>)
 target_link_options(weir_flags INTERFACE $<$<CONFIG:Release>:-pie;-Wl,-z,relro,-z,now>)
