@@ -3,6 +3,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Names of samples (SHA-256, SHA-1, MD5), checksums of stored bytes (CRC-32C)
+ * and keys of tables in memory (hash64). Any thread, but a hasher is for one
+ * at a time. Sources: FIPS 180-4, RFC 1321, RFC 3720 appendix B.4.
+ */
 enum {
 	SHA256_BYTES = 32,
 	SHA1_BYTES = 20,

@@ -2,6 +2,7 @@
 #define BASE_HEX_H
 #include "base/buf.h"
 
+/* Bytes as text and back: hexadecimal, base64 and base64url (RFC 4648). */
 void hex_encode(const void *p, size_t n, char *out); /* 2n lower-case digits + NUL */
 /* Both cases; false unless s is exactly 2n hex digits. */
 bool hex_decode(struct str s, void *out, size_t n);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
+/* The route table: which function answers which method and path. */
 struct http_request;
 struct http_upload;
 
