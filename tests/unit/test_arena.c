@@ -6,7 +6,7 @@
 
 static void test_alloc(void **state)
 {
-	struct arena *a = arena_new("test", 64 * 1024 * 1024);
+	struct arena *a = arena_new("test", (size_t)64 << 20);
 	struct rand_seq r = { 7 };
 	struct {
 		uint8_t *p;

@@ -137,7 +137,8 @@ static void test_reserve_and_steal(void **state)
 
 	(void)state;
 	assert_non_null(room);
-	memcpy(room, "hello", 5);
+	for (int i = 0; i < 5; i++)
+		room[i] = "hello"[i];
 	b.n += 5;
 	assert_string_equal(buf_str(&b).p, "hello");
 	room = buf_reserve(&b, 300);

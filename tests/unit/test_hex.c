@@ -54,7 +54,7 @@ static void test_hex_round(void **state)
 		in[i] = (uint8_t)i;
 	hex_encode(in, sizeof in, text);
 	assert_int_equal(strlen(text), 512);
-	assert_memory_equal(text + 2 * 0xab, "abac", 4);
+	assert_memory_equal(&text[(size_t)2 * 0xab], "abac", 4);
 	assert_true(hex_decode(str_of(text), out, sizeof out));
 	assert_memory_equal(in, out, sizeof in);
 	hex_encode(NULL, 0, text);
@@ -82,6 +82,8 @@ static void test_base64(void **state)
 		{ "+/+/", true, "\xfb\xff\xbf" },
 		{ "-/+_", true, "\xfb\xff\xbf" },
 		{ "Z", false, "" },
+		{ "A", false, "" },
+		{ "Zm9vA", false, "" },
 		{ "Zg=", false, "" },
 		{ "Zg===", false, "" },
 		{ "=", false, "" },

@@ -152,6 +152,7 @@ static void test_floats_round(void **state)
 	(void)state;
 	for (int i = 0; i < 20000; i++) {
 		uint64_t bits = rand_next(&r);
+		uint64_t back_bits;
 		double v;
 		double back;
 
@@ -160,7 +161,8 @@ static void test_floats_round(void **state)
 			continue;
 		write_f64(&b, v);
 		back = strtod(buf_str(&b).p, NULL);
-		if (memcmp(&v, &back, sizeof v) != 0)
+		memcpy(&back_bits, &back, sizeof back);
+		if (bits != back_bits)
 			fail_msg("%a was written as %s", v, buf_str(&b).p);
 	}
 	buf_release(&b);

@@ -32,7 +32,7 @@ static void hear(enum log_level level, struct str line, void *arg)
 static int set_up(void **state)
 {
 	(void)state;
-	buf_init(&heard.text, 8 * 1024 * 1024);
+	buf_init(&heard.text, (size_t)8 << 20);
 	heard.lines = 0;
 	clock_fake_init(&clock_now, 1795415760);
 	clock_fake_advance(&clock_now, 123456);
@@ -79,7 +79,8 @@ static void test_hostile(void **state)
 			    HEAD("info", "bad") ",\"s\":\"a\\n\xef\xbf\xbd\\\"\\u0000\"}\n");
 	buf_reset(&heard.text);
 	memset(big, 'x', sizeof big);
-	memcpy(big + 1023, "\xc3\xa4", 2); /* a code point across the cut goes whole */
+	big[1023] = '\xc3';
+	big[1024] = '\xa4'; /* a code point across the cut goes whole */
 	log_event(LOG_INFO, "cut", LOG_STR("s", str_make(big, sizeof big)));
 	assert_int_equal(heard.text.n, strlen(HEAD("info", "cut") ",\"s\":\"\"}\n") + 1023);
 }
