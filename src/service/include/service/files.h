@@ -22,14 +22,14 @@ struct upload_options {
 struct upload_outcome {
 	struct hashes hashes;
 	uint64_t size;
-	bool is_new;          /* stored for the first time */
-	int64_t analysis_id;  /* queued, or the queued one this upload joined */
-	int64_t intake;       /* its intake position */
+	bool is_new;         /* stored for the first time */
+	int64_t analysis_id; /* queued, or the queued one this upload joined */
+	int64_t intake;      /* its intake position */
 };
 
 struct upload;
 MUST_USE int upload_new(struct upload **ret, struct service *svc,
-                        const struct upload_options *options, struct err *err);
+			const struct upload_options *options, struct err *err);
 /* Hashes and keeps the bytes (memory up to 1 MB, then a temporary file). */
 MUST_USE int upload_add(struct upload *u, const void *p, size_t n, struct err *err);
 /* The name may come later than the first bytes. */
@@ -42,13 +42,13 @@ void upload_free(struct upload *u); /* gives up; NULL is fine */
  * ERR_BUSY, ERR_CLOSED: not taken, `done` is not called, and the upload is freed.
  */
 MUST_USE int upload_finish(struct upload *u,
-                           void (*done)(const struct upload_outcome *outcome, int rc,
-                                        const struct err *err, void *arg),
-                           void *arg, struct err *err);
+			   void (*done)(const struct upload_outcome *outcome, int rc,
+					const struct err *err, void *arg),
+			   void *arg, struct err *err);
 
 /* The same from start to end from an open file; blocks. */
 MUST_USE int upload_fd(struct service *svc, const struct upload_options *options, int fd,
-                       struct upload_outcome *ret, struct err *err);
+		       struct upload_outcome *ret, struct err *err);
 
 /* ---- Look-up; fast, on the calling thread ---- */
 
@@ -57,40 +57,46 @@ struct file_info {
 	struct hashes hashes;
 	uint64_t size;
 	struct pack_locator at;
-	struct str report;  /* the attributes object as JSON, in the arena */
-	struct str name;    /* the last one it was sent under */
+	struct str report; /* the attributes object as JSON, in the arena */
+	struct str name;   /* the last one it was sent under */
 	int64_t first_submission_s;
 	int64_t last_submission_s;
 };
 /* id: MD5, SHA-1 or SHA-256 in hex. ERR_INVALID: not a hash; ERR_NOT_FOUND. */
 MUST_USE int file_get(struct service *svc, struct str id, struct arena *arena,
-                      struct file_info *ret, struct err *err);
+		      struct file_info *ret, struct err *err);
 MUST_USE int file_get_sha256(struct service *svc, const uint8_t sha256[SHA256_BYTES],
-                             struct arena *arena, struct file_info *ret, struct err *err);
+			     struct arena *arena, struct file_info *ret, struct err *err);
 
-enum analysis_state { ANALYSIS_QUEUED = 0, ANALYSIS_CLAIMED = 1, ANALYSIS_COMPLETED = 2 };
+enum analysis_state {
+	ANALYSIS_QUEUED = 0,
+	ANALYSIS_CLAIMED = 1,
+	ANALYSIS_COMPLETED = 2
+};
 struct analysis_info {
 	int64_t id;
 	uint8_t sha256[SHA256_BYTES];
 	int64_t created_s;
-	int64_t completed_s;  /* 0 until completed */
+	int64_t completed_s; /* 0 until completed */
 	enum analysis_state state;
-	int64_t generation;   /* of the rules it was hunted with; 0 until claimed */
+	int64_t generation; /* of the rules it was hunted with; 0 until claimed */
 	int64_t intake;
-	struct str not_run;   /* JSON array of {"what","reason"}; "" when all ran */
+	struct str not_run; /* JSON array of {"what","reason"}; "" when all ran */
 };
 /* "f-<sha256>-<intake>" */
-enum { ANALYSIS_ID_CHARS = 2 + 64 + 1 + 20 };
+enum {
+	ANALYSIS_ID_CHARS = 2 + 64 + 1 + 20
+};
 void analysis_id_format(const uint8_t sha256[SHA256_BYTES], int64_t intake,
-                        char ret[ANALYSIS_ID_CHARS + 1]);
+			char ret[ANALYSIS_ID_CHARS + 1]);
 MUST_USE int analysis_get(struct service *svc, struct str id, struct arena *arena,
-                          struct analysis_info *ret, struct err *err);
+			  struct analysis_info *ret, struct err *err);
 
 /* Queue a new analysis of a stored file. Asynchronous like upload_finish. */
 MUST_USE int file_reanalyse(struct service *svc, const struct file_info *file, int64_t user_id,
-                            void (*done)(const struct upload_outcome *outcome, int rc,
-                                         const struct err *err, void *arg),
-                            void *arg, struct err *err);
+			    void (*done)(const struct upload_outcome *outcome, int rc,
+					 const struct err *err, void *arg),
+			    void *arg, struct err *err);
 
 /*
  * Remove a sample: at once from every answer, its bytes erased from the pack
@@ -112,5 +118,5 @@ MUST_USE int files_summary(struct service *svc, struct files_summary *ret, struc
  * finding; *ret_bad their number.
  */
 MUST_USE int service_verify(struct service *svc, void (*found)(const char *what, void *arg),
-                            void *arg, uint64_t *ret_records, uint64_t *ret_bad, struct err *err);
+			    void *arg, uint64_t *ret_records, uint64_t *ret_bad, struct err *err);
 #endif

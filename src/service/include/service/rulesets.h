@@ -11,21 +11,21 @@
 struct ruleset {
 	int64_t id;
 	int64_t owner_id;
-	struct str owner;            /* user name */
+	struct str owner; /* user name */
 	struct str name;
 	struct str rules;
 	int64_t version;
 	int64_t generation;
 	bool enabled;
 	int64_t limit;
-	struct str entity;           /* "file", "url", "domain", "ip_address" */
-	struct str emails_json;      /* JSON array of strings */
+	struct str entity;      /* "file", "url", "domain", "ip_address" */
+	struct str emails_json; /* JSON array of strings */
 	struct str tags_json;
 	struct str rule_names_json;
 	int64_t rule_count;
 	int64_t created_s;
 	int64_t modified_s;
-	struct str suspended;        /* why weir switched it off; "" if not */
+	struct str suspended; /* why weir switched it off; "" if not */
 };
 
 /* What to set; a member is looked at only if its flag is in `set`. */
@@ -55,29 +55,34 @@ struct ruleset_change {
  * compiler's messages) when the rules do not compile.
  */
 typedef void (*ruleset_done)(const struct ruleset *r, int rc, const struct err *err,
-                             struct str messages, void *arg);
+			     struct str messages, void *arg);
 
 /* All three return at once and copy what they are given. ERR_BUSY: `done` is not called. */
 MUST_USE int ruleset_create(struct service *svc, int64_t owner_id,
-                            const struct ruleset_change *change, ruleset_done done, void *arg,
-                            struct err *err);
+			    const struct ruleset_change *change, ruleset_done done, void *arg,
+			    struct err *err);
 /* ERR_NOT_FOUND also where the user may not see it. */
 MUST_USE int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
-                            const struct ruleset_change *change, ruleset_done done, void *arg,
-                            struct err *err);
+			    const struct ruleset_change *change, ruleset_done done, void *arg,
+			    struct err *err);
 MUST_USE int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, ruleset_done done,
-                            void *arg, struct err *err);
+			    void *arg, struct err *err);
 
 MUST_USE int ruleset_get(struct service *svc, int64_t user_id, int64_t id, struct arena *arena,
-                         struct ruleset *ret, struct err *err);
+			 struct ruleset *ret, struct err *err);
 
-enum ruleset_order { RULESET_BY_ID, RULESET_BY_NAME, RULESET_BY_CREATED, RULESET_BY_MODIFIED };
+enum ruleset_order {
+	RULESET_BY_ID,
+	RULESET_BY_NAME,
+	RULESET_BY_CREATED,
+	RULESET_BY_MODIFIED
+};
 struct ruleset_query {
 	int64_t owner_id;
 	enum ruleset_order order;
 	bool descending;
 	uint32_t limit;
-	bool has_after;     /* continue after this position */
+	bool has_after;       /* continue after this position */
 	struct str after_key; /* the order's value of the last row: name, or a number as text */
 	int64_t after_id;
 };
@@ -88,5 +93,5 @@ struct ruleset_page {
 	int64_t total;
 };
 MUST_USE int ruleset_list(struct service *svc, const struct ruleset_query *query,
-                          struct arena *arena, struct ruleset_page *ret, struct err *err);
+			  struct arena *arena, struct ruleset_page *ret, struct err *err);
 #endif

@@ -23,13 +23,13 @@
 struct service;
 
 struct service_options {
-	const char *data;              /* the folder; made if missing */
-	struct io *io;                 /* NULL: the real one. Tests lose power through it */
-	const char *vfs;               /* SQLite VFS; NULL: the default */
-	struct clock *clock;           /* NULL: the system's */
-	const char *scan_program;      /* see scan_pool_options.program */
-	uint32_t workers;              /* hunting workers, one scan child each; 0: do not hunt, only store */
-	uint64_t hunt_bytes_max;       /* larger files complete unhunted, with the reason */
+	const char *data;         /* the folder; made if missing */
+	struct io *io;            /* NULL: the real one. Tests lose power through it */
+	const char *vfs;          /* SQLite VFS; NULL: the default */
+	struct clock *clock;      /* NULL: the system's */
+	const char *scan_program; /* see scan_pool_options.program */
+	uint32_t workers; /* hunting workers, one scan child each; 0: do not hunt, only store */
+	uint64_t hunt_bytes_max; /* larger files complete unhunted, with the reason */
 	uint64_t disk_reserve_bytes;
 	uint64_t scan_memory_max;
 	uint32_t scan_timeout_ms;
@@ -37,12 +37,12 @@ struct service_options {
 	uint32_t retention_days;
 	uint64_t ruleset_limit_default; /* notifications a rolling day */
 	uint32_t group_delay_us;
-	bool unsafe_no_sync;           /* for benchmarks that show what syncs cost */
+	bool unsafe_no_sync; /* for benchmarks that show what syncs cost */
 };
 struct service_options service_options_default(const char *data);
 
 MUST_USE int service_open(struct service **ret, const struct service_options *options,
-                          struct err *err);
+			  struct err *err);
 void service_close(struct service *svc);
 
 /* Parts, for the modules of this layer and for read-only queries above it. */

@@ -6,7 +6,12 @@
  * Accounts. A key is 256 random bits as 64 lower-case hex digits (the form of
  * VirusTotal's keys), shown once and stored as its SHA-256.
  */
-enum user_role { ROLE_VIEWER, ROLE_HUNTER, ROLE_EDITOR, ROLE_ADMIN };
+enum user_role {
+	ROLE_VIEWER,
+	ROLE_HUNTER,
+	ROLE_EDITOR,
+	ROLE_ADMIN
+};
 const char *user_role_name(enum user_role role);
 bool user_role_parse(struct str s, enum user_role *ret);
 
@@ -19,7 +24,9 @@ struct user {
 	bool disabled;
 };
 
-enum { USER_KEY_CHARS = 64 };
+enum {
+	USER_KEY_CHARS = 64
+};
 
 /*
  * Who holds this key. Served from a small cache that every change to accounts
@@ -27,22 +34,23 @@ enum { USER_KEY_CHARS = 64 };
  * ERR_FORBIDDEN: the account is disabled.
  */
 MUST_USE int user_authenticate(struct service *svc, struct str key, struct user *ret,
-                               struct err *err);
+			       struct err *err);
 
 /* These block for a commit: not on an HTTP loop or the writer's thread. */
 MUST_USE int user_add(struct service *svc, struct str name, enum user_role role, struct str email,
-                      char ret_key[USER_KEY_CHARS + 1], struct err *err); /* ERR_EXISTS, ERR_INVALID */
+		      char ret_key[USER_KEY_CHARS + 1],
+		      struct err *err); /* ERR_EXISTS, ERR_INVALID */
 /* A further key; the old ones stay until revoked. */
 MUST_USE int user_key_add(struct service *svc, struct str name, char ret_key[USER_KEY_CHARS + 1],
-                          struct err *err);
+			  struct err *err);
 MUST_USE int user_key_revoke_all(struct service *svc, struct str name, struct err *err);
 MUST_USE int user_set_disabled(struct service *svc, struct str name, bool disabled,
-                               struct err *err);
+			       struct err *err);
 MUST_USE int user_get(struct service *svc, struct str name, struct user *ret, struct err *err);
 MUST_USE int user_by_id(struct service *svc, int64_t id, struct user *ret, struct err *err);
 /* Every account in order of name. */
 MUST_USE int user_each(struct service *svc, void (*each)(const struct user *u, void *arg),
-                       void *arg, struct err *err);
+		       void *arg, struct err *err);
 /* Note that the user was seen; kept in memory and flushed each second. */
 void user_seen(struct service *svc, const struct user *u);
 #endif

@@ -52,6 +52,8 @@ CREATE TABLE file (
 	first_submission_s INTEGER NOT NULL,
 	last_submission_s  INTEGER NOT NULL,
 	times_submitted    INTEGER NOT NULL DEFAULT 1,
+	unique_sources     INTEGER NOT NULL DEFAULT 1, -- distinct users who sent it
+	last_name          TEXT NOT NULL DEFAULT '',   -- the one it was sent under last
 	last_analysis_s    INTEGER, -- NULL: not analysed yet
 	file_type          INTEGER,
 	magic              TEXT,

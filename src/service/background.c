@@ -1,0 +1,148 @@
+#include "service_internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "hunt.h"
+#include "service/stream.h"
+
+enum {
+	TICK_MS = 1000,
+	STEP_ROWS = 500, /* rows in one transaction: a few milliseconds of the writer */
+	RETENTION_EVERY_S = 600,
+	DAY_S = 86400,
+};
+
+/*
+ * One thread for what is worked off slowly: bulk deletions of notifications,
+ * retention, use times of keys, and analyses whose commit failed. Each step is
+ * its own short transaction in the bulk lane.
+ */
+struct background {
+	struct service *svc;
+	struct thread thread;
+	struct lock lock;
+	struct cond wake;
+	/* under the lock */
+	bool woken;
+	bool stopping;
+	int64_t retention_due_s;
+};
+
+struct step_req {
+	struct write_req req;
+	struct service *svc;
+	int64_t before_s;
+	bool done;
+};
+
+static int delete_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct step_req *s = (struct step_req *)req;
+	struct stream_env env;
+
+	stream_env_init(&env, s->svc, conn, clock_unix_s(s->svc->clock));
+	return stream_delete_step(conn, STEP_ROWS, &env.env, &s->done, err);
+}
+
+static int retention_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct step_req *s = (struct step_req *)req;
+	uint32_t rows;
+
+	TRY(stream_retention_step(conn, s->before_s, STEP_ROWS, &rows, err));
+	s->done = rows < STEP_ROWS;
+	return 0;
+}
+
+static bool background_stopping(struct background *b)
+{
+	bool stopping;
+
+	lock_take(&b->lock);
+	stopping = b->stopping;
+	lock_drop(&b->lock);
+	return stopping;
+}
+
+/* Step until done, failed or stopping. */
+static void work_off(struct background *b, write_apply apply, int64_t before_s, const char *what)
+{
+	struct err err;
+
+	while (!background_stopping(b)) {
+		struct step_req step = { .req = { .apply = apply, .lane = LANE_BULK },
+					 .svc = b->svc,
+					 .before_s = before_s };
+
+		if (writer_call(b->svc->writer, &step.req, &err) != 0) {
+			log_event(LOG_WARN, what, LOG_Z("error", err.msg));
+			return;
+		}
+		if (step.done)
+			return;
+	}
+}
+
+static void background_thread(void *arg)
+{
+	struct background *b = arg;
+
+	while (!background_stopping(b)) {
+		int64_t now_s = clock_unix_s(b->svc->clock);
+
+		work_off(b, delete_apply, 0, "stream_delete_failed");
+		if (now_s >= b->retention_due_s) {
+			work_off(b, retention_apply,
+				 now_s - (int64_t)b->svc->options.retention_days * DAY_S,
+				 "retention_failed");
+			b->retention_due_s = now_s + RETENTION_EVERY_S;
+		}
+		users_flush(b->svc);
+		hunt_tick(b->svc);
+		lock_take(&b->lock);
+		if (!b->woken && !b->stopping)
+			cond_wait_ms(&b->wake, &b->lock, TICK_MS);
+		b->woken = false;
+		lock_drop(&b->lock);
+	}
+}
+
+int background_start(struct service *svc, struct err *err)
+{
+	struct background *b = mem_must_zalloc(sizeof *b);
+
+	b->svc = svc;
+	lock_init(&b->lock, LOCK_POOL);
+	cond_init(&b->wake);
+	svc->background = b;
+	return thread_start(&b->thread, "background", background_thread, b, err);
+}
+
+void background_wake(struct service *svc)
+{
+	struct background *b = svc->background;
+
+	if (!b)
+		return;
+	lock_take(&b->lock);
+	b->woken = true;
+	cond_signal(&b->wake);
+	lock_drop(&b->lock);
+}
+
+void background_stop(struct service *svc)
+{
+	struct background *b = svc->background;
+
+	if (!b)
+		return;
+	lock_take(&b->lock);
+	b->stopping = true;
+	cond_signal(&b->wake);
+	lock_drop(&b->lock);
+	thread_join(&b->thread);
+	svc->background = NULL;
+	cond_release(&b->wake);
+	lock_release(&b->lock);
+	free(b);
+}

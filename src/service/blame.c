@@ -1,0 +1,317 @@
+#include "hunt.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/meta_live.h"
+
+/*
+ * Who killed or hung the child? Asked in this order, each in a fresh child:
+ *
+ *   1. the sample by itself (libmagic and all modules, no user's rules);
+ *   2. the whole live set once more: it may have been bad luck (memory left over
+ *      by earlier scans, a machine under load);
+ *   3. halves of the rulesets, until single ones stand alone.
+ *
+ * Every half that runs through gives its hits, so in the end all innocent
+ * rulesets have been hunted and the guilty ones are named.
+ */
+
+enum {
+	BLAME_ARENA_MAX = 1 << 30 /* text of all rulesets while halves are compiled */
+};
+
+struct suspect {
+	struct live_source source;
+	struct str rules;
+};
+
+struct inquiry {
+	struct service *svc;
+	struct hunt_job *job;
+	struct arena *arena;
+	struct suspect *suspects;
+	size_t count;
+	struct str cause; /* of the last failure */
+};
+
+static void inquiry_cause(struct inquiry *q, const struct err *err)
+{
+	q->cause = arena_str(q->arena, str_of(err->msg));
+}
+
+/* ---- One scan in a child of its own ---- */
+
+/* 0: ran through, the result is filled. 1: killed or hung. Negative: could not be tried. */
+static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOTS],
+		     struct scan_result *result, struct err *err)
+{
+	struct scan_facts facts = hunt_job_facts(q->job);
+	struct scan_child *child;
+	int rc;
+
+	TRY(scan_child_take(&child, q->svc->scan, err));
+	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
+		rc = parts[slot] ? scan_load(child, slot, parts[slot], err) : 0;
+		if (rc)
+			break;
+	}
+	if (rc == 0)
+		rc = scan_send(child, &q->job->sample, &facts, err);
+	if (rc == 0)
+		rc = scan_recv(child, result, err);
+	scan_child_give(q->svc->scan, child);
+	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT || rc == -ERR_INVALID) {
+		inquiry_cause(q, err);
+		return 1;
+	}
+	return rc;
+}
+
+/* ---- Step 1 ---- */
+
+static int sample_is_guilty(struct inquiry *q, bool *ret, struct err *err)
+{
+	struct scan_child *child;
+	int rc;
+
+	TRY(scan_child_take(&child, q->svc->scan, err));
+	rc = scan_probe(child, &q->job->sample, err);
+	scan_child_give(q->svc->scan, child);
+	*ret = rc == -ERR_DIED || rc == -ERR_TIMEOUT;
+	if (*ret) {
+		inquiry_cause(q, err);
+		return 0;
+	}
+	return rc;
+}
+
+/* ---- Step 2 ---- */
+
+static int whole_set(struct inquiry *q, const struct live_set *set, bool *ret_ran, struct err *err)
+{
+	struct scan_rules *parts[SCAN_SLOTS];
+	struct scan_result result = { 0 };
+	int rc;
+
+	for (unsigned i = 0; i < SCAN_SLOTS; i++)
+		parts[i] = set->parts[i] ? set->parts[i]->rules : NULL;
+	rc = scan_once(q, parts, &result, err);
+	*ret_ran = rc == 0;
+	if (rc == 0)
+		rc = hunt_job_take_hits(q->job, &result, set, err);
+	scan_result_release(&result);
+	return rc < 0 ? rc : 0;
+}
+
+/* ---- Step 3 ---- */
+
+static int take_hits(struct inquiry *q, const struct suspect *suspects,
+		     const struct scan_rules *rules, const struct scan_result *result,
+		     struct err *err)
+{
+	for (size_t i = 0; i < result->hit_count; i++) {
+		const struct scan_hit *hit = &result->hits[i];
+		const struct scan_rule *rule = scan_rules_at(rules, hit->rule);
+
+		if (!rule->is_private)
+			TRY(hunt_job_add_hit(q->job, &suspects[rule->source].source, rule, hit,
+					     err));
+	}
+	return 0;
+}
+
+static int compile_suspects(struct inquiry *q, const struct suspect *suspects, size_t n,
+			    struct scan_rules **ret, struct err *err)
+{
+	const struct scan_compile_options options = { .entity = SCAN_FILE };
+	struct scan_source *sources = mem_must_zalloc(n * sizeof *sources);
+	char(*names)[48] = mem_must_zalloc(n * sizeof *names);
+	struct scan_child *child;
+	int rc;
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(names[i], sizeof names[i], "%lld.%lld",
+			 (long long)suspects[i].source.ruleset_id,
+			 (long long)suspects[i].source.version);
+		sources[i] = (struct scan_source){ str_of(names[i]), suspects[i].rules };
+	}
+	*ret = NULL;
+	rc = scan_child_take(&child, q->svc->scan, err);
+	if (rc == 0) {
+		rc = scan_compile(child, sources, n, &options, ret, NULL, err);
+		scan_child_give(q->svc->scan, child);
+	}
+	free(sources);
+	free(names);
+	return rc;
+}
+
+/* Scan with these alone. *ret_ran false: it was killed or hung again. */
+static int try_suspects(struct inquiry *q, const struct suspect *suspects, size_t n, bool *ret_ran,
+			struct err *err)
+{
+	struct scan_rules *parts[SCAN_SLOTS] = { NULL };
+	struct scan_result result = { 0 };
+	int rc = compile_suspects(q, suspects, n, &parts[0], err);
+
+	*ret_ran = false;
+	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
+		inquiry_cause(q, err);
+		return 0;
+	}
+	if (rc == 0 && !parts[0]) {
+		q->cause = STR("the rules do not compile any more");
+		return 0;
+	}
+	if (rc == 0)
+		rc = scan_once(q, parts, &result, err);
+	*ret_ran = rc == 0;
+	if (rc == 0)
+		rc = take_hits(q, suspects, parts[0], &result, err);
+	scan_result_release(&result);
+	scan_rules_unref(parts[0]);
+	return rc < 0 ? rc : 0;
+}
+
+static int halve(struct inquiry *q, const struct suspect *suspects, size_t n, struct err *err)
+{
+	bool ran;
+
+	if (n == 0)
+		return 0;
+	if (hunt_stops(q->svc))
+		return err_set(err, ERR_CLOSED, "stopping");
+	TRY(try_suspects(q, suspects, n, &ran, err));
+	if (hunt_stops(q->svc))
+		return err_set(err, ERR_CLOSED, "stopping");
+	if (ran)
+		return 0;
+	if (n == 1) {
+		hunt_job_add_guilt(q->job, suspects->source.ruleset_id, suspects->source.version,
+				   q->cause);
+		return 0;
+	}
+	TRY(halve(q, suspects, n / 2, err));
+	return halve(q, suspects + n / 2, n - n / 2, err);
+}
+
+static bool is_quarantined(const struct quarantine_row *rows, size_t n, const struct live_source *s)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].ruleset_id == s->ruleset_id && rows[i].version == s->version)
+			return true;
+	}
+	return false;
+}
+
+/* Every ruleset of the set that this sample may still meet; the others are named again. */
+static int gather(struct inquiry *q, struct sql_conn *conn, const struct live_set *set,
+		  const struct quarantine_row *rows, size_t row_count, struct err *err)
+{
+	size_t max = 0;
+
+	for (unsigned i = 0; i < SCAN_SLOTS; i++)
+		max += set->parts[i] ? set->parts[i]->source_count : 0;
+	q->suspects = arena_must(q->arena, (max + 1) * sizeof *q->suspects);
+	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
+		const struct live_part *part = set->parts[slot];
+
+		for (size_t i = 0; part && i < part->source_count; i++) {
+			const struct live_source *s = &part->sources[i];
+			struct suspect *to = &q->suspects[q->count];
+
+			if (!live_set_counts(set, slot, (uint32_t)i))
+				continue;
+			if (is_quarantined(rows, row_count, s)) {
+				hunt_job_add_guilt(q->job, s->ruleset_id, s->version,
+						   STR("harmed the scanner on this file before"));
+				continue;
+			}
+			to->source = *s;
+			TRY(live_version_rules(conn, s->ruleset_id, s->version, q->arena,
+					       &to->rules, err));
+			q->count++;
+		}
+	}
+	return 0;
+}
+
+static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err *err)
+{
+	struct quarantine_row *rows;
+	struct sql_conn *conn;
+	size_t n;
+	bool ran = false;
+	int rc;
+
+	TRY(sql_reader_take(&conn, q->svc->db, err));
+	rc = quarantine_of(conn, q->job->row->file.id, q->arena, &rows, &n, err);
+	if (rc == 0)
+		rc = gather(q, conn, set, rows, n, err);
+	sql_reader_give(q->svc->db, conn);
+	if (rc)
+		return rc;
+	if (n == 0)
+		TRY(whole_set(q, set, &ran, err));
+	return ran ? 0 : halve(q, q->suspects, q->count, err);
+}
+
+static int inquire(struct inquiry *q, struct err *err)
+{
+	struct hunt_job *job = q->job;
+	struct scan_identity id = { 0 };
+	struct live_set *set;
+	bool guilty;
+	int rc;
+
+	TRY(hunt_job_open(job, err));
+	TRY(sample_is_guilty(q, &guilty, err));
+	if (hunt_stops(q->svc))
+		return err_set(err, ERR_CLOSED, "stopping");
+	if (guilty) {
+		hunt_job_add_guilt(job, 0, 0, q->cause);
+		return 0;
+	}
+	if (!job->identified) {
+		struct scan_child *child;
+
+		TRY(scan_child_take(&child, q->svc->scan, err));
+		rc = scan_identify(child, &job->sample, &id, err);
+		if (rc == 0)
+			hunt_job_take_identity(job, &id);
+		scan_identity_release(&id);
+		scan_child_give(q->svc->scan, child);
+		if (rc)
+			return rc;
+	}
+	set = liveset_take(q->svc, job->row->generation);
+	if (!set)
+		return err_set(err, ERR_CLOSED, "stopping");
+	job->set = set;
+	return inquire_rulesets(q, set, err);
+}
+
+void blame(struct service *svc, struct hunt_job *job, struct str cause)
+{
+	struct inquiry q = {
+		.svc = svc, .job = job, .arena = arena_new("blame", BLAME_ARENA_MAX), .cause = cause
+	};
+	struct err err;
+	int rc;
+
+	log_event(LOG_INFO, "inquiry", LOG_I64("analysis", job->row->id), LOG_STR("cause", cause));
+	crash_note(job->row->id);
+	rc = inquire(&q, &err);
+	crash_note(0);
+	if (rc == -ERR_CLOSED) {
+		hunt_job_over(svc, job);
+	} else if (rc) {
+		hunt_job_skip(job, str_of(err.msg));
+		hunt_job_complete(job);
+	} else {
+		hunt_job_complete(job);
+	}
+	arena_free(q.arena);
+}

@@ -1,0 +1,595 @@
+#include "service/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/hex.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/utf8.h"
+#include "hunt.h"
+#include "report.h"
+#include "service_internal.h"
+#include "store/meta_analysis.h"
+
+enum {
+	UPLOAD_MEMORY_MAX = 1 << 20, /* larger samples go to a temporary file while they arrive */
+	UPLOAD_ARENA_MAX = 1 << 20,  /* rows and names of one sample */
+	UPLOAD_ROUNDS_MAX = 3,       /* times a sample may be removed while it is uploaded again */
+	UPLOAD_PIECE = 256 * 1024,   /* read at once from a file */
+};
+
+/*
+ * One sample on its way in:
+ *
+ *   receiving --upload_finish--> storing --writer--> done
+ *                                  ^         |
+ *                                  +---------+ the known copy was removed meanwhile
+ *
+ * It belongs to whoever receives it, then to the thread that stores it, then to
+ * the writer; never to two.
+ */
+struct upload {
+	struct write_req req; /* first: the writer hands it back */
+	struct service *svc;
+	int64_t user_id;
+	const char *interface;
+	uint64_t bytes_max;
+	char corpus[32];
+	char name[LIMIT_NAME_BYTES + 1];
+	struct hasher *hasher;
+	struct buf bytes;
+	struct pack_stream *stream;
+	uint64_t size;
+	bool announced;
+	/* storing */
+	struct hashes hashes;
+	struct pack_locator at;
+	bool stored;      /* `at` holds the bytes */
+	bool needs_bytes; /* the database knows no copy and we stored none */
+	unsigned rounds;
+	bool existing_only; /* a new analysis of a stored sample, not an upload */
+	struct upload_outcome outcome;
+	void (*done)(const struct upload_outcome *outcome, int rc, const struct err *err,
+		     void *arg);
+	void *done_arg;
+};
+
+/* ---- Names ---- */
+
+/* The last path part, valid UTF-8 without control characters, at most LIMIT_NAME_BYTES. */
+static void clean_name(char out[LIMIT_NAME_BYTES + 1], struct str name)
+{
+	AUTO(buf_release) struct buf text = BUF_INIT(8 * LIMIT_NAME_BYTES);
+	struct str s;
+
+	for (size_t i = name.n; i > 0; i--) {
+		if (name.p[i - 1] == '/' || name.p[i - 1] == '\\') {
+			name = str_make(name.p + i, name.n - i);
+			break;
+		}
+	}
+	if (name.n > 2 * LIMIT_NAME_BYTES)
+		name.n = 2 * LIMIT_NAME_BYTES;
+	utf8_clean(&text, name);
+	for (size_t i = 0; i < text.n; i++) {
+		if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+			text.p[i] = '_';
+	}
+	s = utf8_cut(buf_str(&text), LIMIT_NAME_BYTES);
+	if (str_eq_z(s, ".") || str_eq_z(s, ".."))
+		s.n = 0;
+	memcpy(out, s.p, s.n);
+	out[s.n] = 0;
+}
+
+/* ---- Receiving ---- */
+
+int upload_new(struct upload **ret, struct service *svc, const struct upload_options *options,
+	       struct err *err)
+{
+	struct upload *u;
+
+	if (!str_eq_z(options->corpus, "main") && !str_eq_z(options->corpus, "goodware"))
+		return err_set(err, ERR_INVALID,
+			       "corpus '" STR_FMT
+			       "' is not valid. Valid corpora are: main,goodware",
+			       STR_ARG(options->corpus));
+	u = mem_must_zalloc(sizeof *u);
+	u->svc = svc;
+	u->user_id = options->user_id;
+	u->interface = options->interface;
+	u->bytes_max = options->bytes_max;
+	u->req.lane = options->lane;
+	snprintf(u->corpus, sizeof u->corpus, STR_FMT, STR_ARG(options->corpus));
+	clean_name(u->name, options->name);
+	u->hasher = hasher_new();
+	buf_init(&u->bytes, UPLOAD_MEMORY_MAX);
+	writer_announce(svc->writer);
+	u->announced = true;
+	*ret = u;
+	return 0;
+}
+
+void upload_set_name(struct upload *u, struct str name)
+{
+	clean_name(u->name, name);
+}
+
+int upload_add(struct upload *u, const void *p, size_t n, struct err *err)
+{
+	if (n > u->bytes_max - u->size)
+		return err_set(err, ERR_TOO_LARGE, "the file is larger than %llu bytes",
+			       (unsigned long long)u->bytes_max);
+	hasher_add(u->hasher, p, n);
+	u->size += n;
+	if (!u->stream && u->size <= UPLOAD_MEMORY_MAX) {
+		buf_add(&u->bytes, p, n);
+		REQUIRE(!buf_failed(&u->bytes));
+		return 0;
+	}
+	if (!u->stream) {
+		TRY(pack_stream_new(&u->stream, u->svc->packs, err));
+		TRY(pack_stream_add(u->stream, u->bytes.p, u->bytes.n, err));
+		buf_release(&u->bytes);
+	}
+	return pack_stream_add(u->stream, p, n, err);
+}
+
+static void upload_withdraw(struct upload *u)
+{
+	if (u->announced)
+		writer_withdraw(u->svc->writer);
+	u->announced = false;
+}
+
+void upload_free(struct upload *u)
+{
+	if (!u)
+		return;
+	upload_withdraw(u);
+	hasher_free(u->hasher);
+	buf_release(&u->bytes);
+	pack_stream_free(u->stream);
+	free(u);
+}
+
+/* ---- Storing ---- */
+
+static int intake_rows(struct sql_conn *conn, struct upload *u, int64_t now_s, int64_t *ret_file_id,
+		       int64_t *ret_submission_id, struct err *err)
+{
+	struct file_row row = { .hashes = u->hashes,
+				.size = u->size,
+				.corpus = str_of(u->corpus),
+				.at = u->at,
+				.first_submission_s = now_s,
+				.last_submission_s = now_s,
+				.times_submitted = 1,
+				.unique_sources = 1,
+				.last_name = str_of(u->name) };
+	struct submission_row submission = { .user_id = u->user_id,
+					     .date_s = now_s,
+					     .name = str_of(u->name),
+					     .interface = u->interface };
+	bool new_source;
+
+	u->outcome.is_new = *ret_file_id == 0;
+	if (u->outcome.is_new)
+		TRY(file_row_insert(conn, &row, ret_file_id, err));
+	submission.file_id = *ret_file_id;
+	TRY(submission_add(conn, &submission, ret_submission_id, &new_source, err));
+	if (!u->outcome.is_new)
+		TRY(file_row_resubmitted(conn, *ret_file_id, now_s, str_of(u->name), new_source,
+					 err));
+	if (u->name[0])
+		TRY(file_name_put(conn, *ret_file_id, str_of(u->name), now_s, err));
+	return 0;
+}
+
+/* On the writer's thread, in its transaction. */
+static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct upload *u = (struct upload *)req;
+	AUTO(arena_drop) struct arena *arena = arena_new("intake", UPLOAD_ARENA_MAX);
+	int64_t now_s = clock_unix_s(u->svc->clock);
+	int64_t file_id, submission_id = 0;
+	bool joined;
+
+	TRY(file_row_find(conn, u->hashes.sha256, &file_id, err));
+	u->needs_bytes = !file_id && !u->stored;
+	if (u->needs_bytes)
+		return u->existing_only ? err_set(err, ERR_NOT_FOUND, "the file was removed") : 0;
+	if (!u->existing_only)
+		TRY(intake_rows(conn, u, now_s, &file_id, &submission_id, err));
+	TRY(analysis_queue(conn, file_id, submission_id, req->lane, now_s, &u->outcome.analysis_id,
+			   &u->outcome.intake, &joined, err));
+	if (!u->existing_only)
+		TRY(report_refresh(conn, file_id, 0, now_s, arena, err));
+	u->outcome.hashes = u->hashes;
+	u->outcome.size = u->size;
+	return 0;
+}
+
+static void upload_store(void *arg);
+
+static void upload_end(struct upload *u, int rc, const struct err *err)
+{
+	u->done(rc ? NULL : &u->outcome, rc, err, u->done_arg);
+	upload_free(u);
+}
+
+/* On the writer's thread, after the commit. */
+static void intake_done(struct write_req *req, int rc, const struct err *err)
+{
+	struct upload *u = (struct upload *)req;
+	struct err busy;
+
+	if (rc == 0 && u->needs_bytes) {
+		/* The copy we relied on was removed between our look and the commit. */
+		if (++u->rounds < UPLOAD_ROUNDS_MAX) {
+			rc = pool_run(u->svc->pool, upload_store, u, &busy);
+			if (rc == 0)
+				return;
+		} else {
+			rc = err_set(&busy, ERR_BUSY, "the file is being removed");
+		}
+		err = &busy;
+	}
+	if (rc == 0) {
+		if (!u->existing_only) {
+			metric_add(METRIC_uploads_total, 1);
+			metric_add(METRIC_upload_bytes_total, (int64_t)u->size);
+			if (u->outcome.is_new)
+				metric_add(METRIC_files_new_total, 1);
+		}
+		hunt_wake(u->svc);
+	}
+	upload_end(u, rc, err);
+}
+
+static int upload_keep_bytes(struct upload *u, struct err *err)
+{
+	struct pack_stream *stream;
+
+	if (u->stored)
+		return 0;
+	if (!u->stream) {
+		TRY(packs_append(u->svc->packs, &u->hashes, u->bytes.p, u->bytes.n, &u->at, err));
+	} else {
+		stream = STEAL(u->stream);
+		TRY(pack_stream_finish(stream, &u->hashes, &u->at, err));
+	}
+	u->stored = true;
+	u->req.needs_barrier = true;
+	return 0;
+}
+
+static int upload_is_known(struct upload *u, bool *ret, struct err *err)
+{
+	struct sql_conn *conn;
+	int64_t id;
+	int rc;
+
+	TRY(sql_reader_take(&conn, u->svc->db, err));
+	rc = file_row_find(conn, u->hashes.sha256, &id, err);
+	sql_reader_give(u->svc->db, conn);
+	*ret = rc == 0 && id != 0;
+	return rc;
+}
+
+/* Bytes into a pack unless the sample is known, rows to the writer. */
+static int upload_try_store(struct upload *u, struct err *err)
+{
+	bool known;
+
+	TRY(upload_is_known(u, &known, err));
+	if (!known)
+		TRY(upload_keep_bytes(u, err));
+	u->req.apply = intake_apply;
+	u->req.done = intake_done;
+	TRY(writer_submit(u->svc->writer, &u->req, err));
+	return 0;
+}
+
+static void upload_store(void *arg)
+{
+	struct upload *u = arg;
+	struct err err;
+	int rc = upload_try_store(u, &err);
+
+	if (rc)
+		upload_end(u, rc, &err);
+}
+
+int upload_finish(struct upload *u,
+		  void (*done)(const struct upload_outcome *outcome, int rc, const struct err *err,
+			       void *arg),
+		  void *arg, struct err *err)
+{
+	int rc;
+
+	hasher_end(u->hasher, &u->hashes);
+	u->done = done;
+	u->done_arg = arg;
+	/* Not before the request is queued: the group would not wait for it. */
+	if (u->stream) {
+		upload_withdraw(u);
+		rc = pool_run(u->svc->pool, upload_store, u, err);
+	} else {
+		struct service *svc = u->svc;
+		u->announced = false;
+		rc = upload_try_store(u, err);
+		writer_withdraw(svc->writer);
+	}
+	if (rc)
+		upload_free(u);
+	return rc;
+}
+
+int file_reanalyse(struct service *svc, const struct file_info *file, int64_t user_id,
+		   void (*done)(const struct upload_outcome *outcome, int rc, const struct err *err,
+				void *arg),
+		   void *arg, struct err *err)
+{
+	struct upload *u = mem_must_zalloc(sizeof *u);
+	int rc;
+
+	u->svc = svc;
+	u->user_id = user_id;
+	u->hashes = file->hashes;
+	u->size = file->size;
+	u->existing_only = true;
+	u->req.lane = LANE_API;
+	u->req.apply = intake_apply;
+	u->req.done = intake_done;
+	u->done = done;
+	u->done_arg = arg;
+	rc = writer_submit(svc->writer, &u->req, err);
+	if (rc)
+		upload_free(u);
+	return rc;
+}
+
+/* ---- From a file, blocking ---- */
+
+struct upload_wait {
+	struct lock lock;
+	struct cond cond;
+	bool over;
+	int rc;
+	struct err err;
+	struct upload_outcome outcome;
+};
+
+static void upload_wait_done(const struct upload_outcome *outcome, int rc, const struct err *err,
+			     void *arg)
+{
+	struct upload_wait *w = arg;
+
+	lock_take(&w->lock);
+	w->rc = rc;
+	if (rc)
+		w->err = *err;
+	else
+		w->outcome = *outcome;
+	w->over = true;
+	cond_signal(&w->cond);
+	lock_drop(&w->lock);
+}
+
+static int upload_read(struct upload *u, int fd, struct err *err)
+{
+	void *mem;
+	char *piece;
+	ssize_t n;
+	int rc = 0;
+
+	TRY(mem_try_alloc(&mem, UPLOAD_PIECE, err));
+	piece = mem;
+	while (rc == 0 && (n = read(fd, piece, UPLOAD_PIECE)) != 0) {
+		if (n < 0)
+			rc = err_sys(err, errno, "reading the file");
+		else
+			rc = upload_add(u, piece, (size_t)n, err);
+	}
+	free(piece);
+	return rc;
+}
+
+int upload_fd(struct service *svc, const struct upload_options *options, int fd,
+	      struct upload_outcome *ret, struct err *err)
+{
+	struct upload_wait wait = { .over = false };
+	struct upload *u;
+	int rc;
+
+	TRY(upload_new(&u, svc, options, err));
+	rc = upload_read(u, fd, err);
+	if (rc) {
+		upload_free(u);
+		return rc;
+	}
+	lock_init(&wait.lock, LOCK_POOL);
+	cond_init(&wait.cond);
+	rc = upload_finish(u, upload_wait_done, &wait, err);
+	if (rc == 0) {
+		lock_take(&wait.lock);
+		while (!wait.over)
+			cond_wait(&wait.cond, &wait.lock);
+		lock_drop(&wait.lock);
+		rc = wait.rc;
+		if (rc && err)
+			*err = wait.err;
+		else if (rc == 0)
+			*ret = wait.outcome;
+	}
+	cond_release(&wait.cond);
+	lock_release(&wait.lock);
+	return rc;
+}
+
+/* ---- Look-up ---- */
+
+static int file_lookup(struct service *svc, struct str hash, struct arena *arena,
+		       struct file_info *ret, struct err *err)
+{
+	struct sql_conn *conn;
+	struct file_row row;
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = file_row_by_hash(conn, hash, arena, &row, err);
+	sql_reader_give(svc->db, conn);
+	if (rc)
+		return rc;
+	*ret = (struct file_info){ .id = row.id,
+				   .hashes = row.hashes,
+				   .size = row.size,
+				   .at = row.at,
+				   .report = row.report,
+				   .name = row.last_name,
+				   .first_submission_s = row.first_submission_s,
+				   .last_submission_s = row.last_submission_s };
+	return 0;
+}
+
+int file_get_sha256(struct service *svc, const uint8_t sha256[SHA256_BYTES], struct arena *arena,
+		    struct file_info *ret, struct err *err)
+{
+	return file_lookup(svc, str_make(sha256, SHA256_BYTES), arena, ret, err);
+}
+
+static bool hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n)
+{
+	*ret_n = id.n / 2;
+	return (id.n == 64 || id.n == 40 || id.n == 32) && hex_decode(id, out, *ret_n);
+}
+
+int file_get(struct service *svc, struct str id, struct arena *arena, struct file_info *ret,
+	     struct err *err)
+{
+	uint8_t hash[SHA256_BYTES];
+	size_t n;
+
+	if (!hash_parse(id, hash, &n))
+		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
+	return file_lookup(svc, str_make(hash, n), arena, ret, err);
+}
+
+void analysis_id_format(const uint8_t sha256[SHA256_BYTES], int64_t intake,
+			char ret[ANALYSIS_ID_CHARS + 1])
+{
+	char hex[2 * SHA256_BYTES + 1];
+
+	hex_encode(sha256, SHA256_BYTES, hex);
+	snprintf(ret, ANALYSIS_ID_CHARS + 1, "f-%s-%lld", hex, (long long)intake);
+}
+
+int analysis_get(struct service *svc, struct str id, struct arena *arena, struct analysis_info *ret,
+		 struct err *err)
+{
+	uint8_t sha256[SHA256_BYTES];
+	struct analysis_row row;
+	struct sql_conn *conn;
+	uint64_t intake;
+	int rc;
+
+	if (id.n < 68 || id.p[0] != 'f' || id.p[1] != '-' || id.p[66] != '-' ||
+	    !hex_decode(str_make(id.p + 2, 64), sha256, SHA256_BYTES) ||
+	    !str_to_u64(str_make(id.p + 67, id.n - 67), INT64_MAX, &intake))
+		return err_set(err, ERR_INVALID, "not an analysis id");
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = analysis_row_get(conn, (int64_t)intake, arena, &row, err);
+	sql_reader_give(svc->db, conn);
+	if (rc)
+		return rc;
+	if (memcmp(row.sha256, sha256, SHA256_BYTES) != 0)
+		return err_set(err, ERR_NOT_FOUND, "no such analysis");
+	*ret = (struct analysis_info){ .id = row.id,
+				       .created_s = row.created_s,
+				       .completed_s = row.completed_s,
+				       .state = (enum analysis_state)row.state,
+				       .generation = row.generation,
+				       .intake = row.intake,
+				       .not_run = row.not_run };
+	memcpy(ret->sha256, sha256, SHA256_BYTES);
+	return 0;
+}
+
+int files_summary(struct service *svc, struct files_summary *ret, struct err *err)
+{
+	struct sql_conn *conn;
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = files_totals(conn, &ret->files, &ret->bytes, &ret->queued, err);
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
+/* ---- Removal ---- */
+
+struct removal {
+	struct write_req req;
+	struct str hash;
+	struct pack_locator at;
+	int64_t erase_id;
+};
+
+static int removal_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct removal *r = (struct removal *)req;
+	AUTO(arena_drop) struct arena *arena = arena_new("removal", UPLOAD_ARENA_MAX);
+	struct file_row row;
+
+	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
+	r->at = row.at;
+	return file_row_remove(conn, &row, &r->erase_id, err);
+}
+
+static int erased_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	return erase_done(conn, ((struct removal *)req)->erase_id, err);
+}
+
+static int removal_erase(struct service *svc, struct removal *r, struct err *err)
+{
+	TRY(packs_erase(svc->packs, &r->at, err));
+	r->req = (struct write_req){ .apply = erased_apply, .lane = LANE_API };
+	return writer_call(svc->writer, &r->req, err);
+}
+
+int file_remove(struct service *svc, struct str id, int64_t user_id, struct err *err)
+{
+	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API } };
+	uint8_t hash[SHA256_BYTES];
+	size_t n;
+
+	if (!hash_parse(id, hash, &n))
+		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
+	r.hash = str_make(hash, n);
+	TRY(writer_call(svc->writer, &r.req, err));
+	log_event(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
+	return removal_erase(svc, &r, err);
+}
+
+int files_finish_erasures(struct service *svc, struct err *err)
+{
+	for (;;) {
+		struct removal r = { .erase_id = 0 };
+		struct sql_conn *conn;
+		int rc;
+
+		TRY(sql_reader_take(&conn, svc->db, err));
+		rc = erase_next(conn, &r.erase_id, &r.at, err);
+		sql_reader_give(svc->db, conn);
+		if (rc || !r.erase_id)
+			return rc;
+		TRY(removal_erase(svc, &r, err));
+	}
+}

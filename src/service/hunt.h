@@ -1,0 +1,133 @@
+#ifndef SERVICE_HUNT_H
+#define SERVICE_HUNT_H
+#include "liveset.h"
+#include "service_internal.h"
+#include "store/meta_analysis.h"
+
+/*
+ * Livehunt: claims queued analyses, identifies and scans each in a child, and
+ * commits what was found together with the completion.
+ *
+ * Invariants
+ *  1. An analysis is scanned with a live set of at least the generation that was
+ *     current when it was claimed; that set's generation is recorded with it.
+ *  2. Completion, sightings and quarantines of an analysis commit in one
+ *     transaction. A worker lost before that costs only a repeated scan.
+ *  3. A sample or ruleset that kills or hangs a child is found (blame.c), kept
+ *     apart and named; everything else of that analysis is still hunted.
+ *  4. API work never waits behind bulk work that no child has begun.
+ *
+ *   queued --claim--> waiting --worker--> scanning --recv--> completing --> done
+ *                                            |
+ *                                            +--child died or hung--> blame --> completing
+ */
+struct hunt;
+
+MUST_USE int hunt_start(struct service *svc, struct err *err);
+/* Stops claiming and scanning and waits for the threads; the writer may still call back. */
+void hunt_stop(struct service *svc);
+void hunt_free(struct service *svc); /* after the writer has stopped */
+/* Is hunt_stop under way? Then a dead child proves nothing. */
+bool hunt_stops(struct service *svc);
+/* Something was queued. Any thread, also the writer's. */
+void hunt_wake(struct service *svc);
+/* Block until nothing is queued or under way (or the service stops). For `ingest --wait` and tests.
+ */
+void hunt_drain(struct service *svc);
+
+/* ---- One analysis on its way (hunt_job.c) ---- */
+
+struct claim_batch {
+	_Atomic uint32_t refs;
+	struct arena *arena;
+	struct analysis_claimed *rows;
+};
+
+struct hunt_hit {
+	int64_t ruleset_id;
+	int64_t version;
+	struct str rule;
+	const struct str *rule_tags;
+	size_t rule_tag_count;
+	struct str info; /* hunting_info as JSON */
+};
+
+/* A ruleset version (0: the sample by itself) that must not meet this sample again. */
+struct hunt_guilt {
+	int64_t ruleset_id;
+	int64_t version;
+	struct str reason;
+};
+
+enum {
+	HUNT_GUILT_MAX = 256 /* named in one analysis; what is beyond waits for the next one */
+};
+
+struct hunt_job {
+	struct write_req req; /* first: completing */
+	struct hunt_job *next;
+	struct service *svc;
+	struct claim_batch *batch;
+	const struct analysis_claimed *row;
+	struct arena *arena; /* everything below */
+	struct pack_file *pack;
+	struct scan_sample sample;
+	/* identity, if it was found out now */
+	bool identified;
+	uint32_t file_type;
+	struct str magic;
+	struct str mime;
+	/* outcome */
+	struct live_set *set; /* scanned with; NULL: not hunted */
+	struct hunt_hit *hits;
+	size_t hit_count;
+	size_t hit_cap;
+	struct hunt_guilt *guilt;
+	size_t guilt_count;
+	bool skipped; /* not hunted at all */
+	struct str skipped_reason;
+};
+
+struct hunt_job *hunt_job_new(struct service *svc, struct claim_batch *batch, size_t index);
+void hunt_job_free(struct hunt_job *job);
+void claim_batch_unref(struct claim_batch *batch);
+
+/* Hold the sample's file. ERR_* where the pack cannot be had. */
+MUST_USE int hunt_job_open(struct hunt_job *job, struct err *err);
+void hunt_job_take_identity(struct hunt_job *job, const struct scan_identity *id);
+/* Facts for the rules; text lives in the job's arena. */
+struct scan_facts hunt_job_facts(struct hunt_job *job);
+/* Keep what counts of a scan with these parts; makes snippets. */
+MUST_USE int hunt_job_take_hits(struct hunt_job *job, const struct scan_result *result,
+				const struct live_set *set, struct err *err);
+/* One hit of a rule that came from this source. */
+MUST_USE int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
+			      const struct scan_rule *rule, const struct scan_hit *hit,
+			      struct err *err);
+void hunt_job_add_guilt(struct hunt_job *job, int64_t ruleset_id, int64_t version,
+			struct str reason);
+void hunt_job_skip(struct hunt_job *job, struct str reason);
+/* Forget hits and guilt, to scan again. */
+void hunt_job_reset(struct hunt_job *job);
+/* Hand to the writer; the job is freed after the commit and `hunt` told. */
+void hunt_job_complete(struct hunt_job *job);
+
+/* ---- For hunt_job.c and blame.c ---- */
+void hunt_job_over(struct service *svc,
+		   struct hunt_job *job); /* completed, or left to the next start */
+/* Its commit failed (a full disk, say): what was found is kept and committed later. */
+void hunt_job_retry(struct service *svc, struct hunt_job *job);
+/* Called each second by the background thread: tries those again. */
+void hunt_tick(struct service *svc);
+/* Find out what harmed the child and finish the analysis without it. Own thread. */
+void blame(struct service *svc, struct hunt_job *job, struct str cause);
+
+/* ---- crash.c: what was under way when the server itself crashed ---- */
+enum {
+	CRASH_ATTEMPTS_MAX = 3
+};
+/* This thread is busy with this analysis (0: none). */
+void crash_note(int64_t analysis_id);
+/* Read and put away what a crash left in the data folder. */
+MUST_USE int crash_recover(struct service *svc, struct err *err);
+#endif

@@ -1,0 +1,452 @@
+#include "hunt.h"
+
+#include <stdio.h>
+
+#include "base/hex.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "report.h"
+#include "scan/filetype.h"
+#include "scan/vt_data.h"
+#include "snippet.h"
+#include "store/meta_live.h"
+#include "store/stream.h"
+
+enum {
+	JOB_ARENA_MAX = 64 << 20,     /* hits of one sample, snippets included */
+	COMPLETE_ARENA_MAX = 1 << 20, /* rows read while completing */
+	NOT_RUN_BYTES_MAX = 256 * 1024,
+	VT_BYTES_MAX = VT_DATA_BYTES_MAX,
+	RULE_TAGS_MAX = 64,        /* tags of one rule that are told */
+	SUSPEND_AFTER_SAMPLES = 3, /* distinct samples before a ruleset is switched off */
+	DAY_S = 86400,
+};
+
+/* ---- Life ---- */
+
+void claim_batch_unref(struct claim_batch *batch)
+{
+	if (atomic_fetch_sub(&batch->refs, 1) != 1)
+		return;
+	arena_free(batch->arena);
+	free(batch);
+}
+
+struct hunt_job *hunt_job_new(struct service *svc, struct claim_batch *batch, size_t index)
+{
+	struct hunt_job *job = mem_must_zalloc(sizeof *job);
+
+	atomic_fetch_add(&batch->refs, 1);
+	job->svc = svc;
+	job->batch = batch;
+	job->row = &batch->rows[index];
+	job->arena = arena_new("hunt job", JOB_ARENA_MAX);
+	job->identified = job->row->file.identified;
+	job->file_type = job->row->file.file_type;
+	job->magic = job->row->file.magic;
+	job->mime = job->row->file.mime;
+	return job;
+}
+
+void hunt_job_free(struct hunt_job *job)
+{
+	if (!job)
+		return;
+	if (job->pack)
+		pack_file_put(job->svc->packs, job->pack);
+	live_set_unref(job->set);
+	arena_free(job->arena);
+	claim_batch_unref(job->batch);
+	free(job);
+}
+
+int hunt_job_open(struct hunt_job *job, struct err *err)
+{
+	const struct pack_locator *at = &job->row->file.at;
+
+	if (job->pack)
+		return 0;
+	TRY(packs_get(job->svc->packs, at->pack, &job->pack, err));
+	job->sample = (struct scan_sample){ pack_file_fd(job->pack), at->offset, at->len };
+	return 0;
+}
+
+void hunt_job_take_identity(struct hunt_job *job, const struct scan_identity *id)
+{
+	job->identified = true;
+	job->file_type = id->file_type;
+	job->magic = arena_str(job->arena, id->magic);
+	job->mime = arena_str(job->arena, id->mime);
+}
+
+/* ---- What rules may ask ---- */
+
+static struct str hex_of(struct arena *arena, const uint8_t *p, size_t n)
+{
+	char *text = arena_must(arena, 2 * n + 1);
+
+	hex_encode(p, n, text);
+	return str_make(text, 2 * n);
+}
+
+struct scan_facts hunt_job_facts(struct hunt_job *job)
+{
+	const struct file_row *file = &job->row->file;
+	const struct filetype *type = filetype_by_id(job->file_type);
+	AUTO(buf_release) struct buf vt = BUF_INIT(VT_BYTES_MAX);
+	struct scan_facts facts = {
+		.file_name = file->last_name,
+		.file_type = str_of(type->tags),
+		.md5 = hex_of(job->arena, file->hashes.md5, MD5_BYTES),
+		.sha1 = hex_of(job->arena, file->hashes.sha1, SHA1_BYTES),
+		.sha256 = hex_of(job->arena, file->hashes.sha256, SHA256_BYTES),
+		.submissions = file->times_submitted,
+		.new_file = file->times_submitted == 1,
+	};
+	const struct vt_data known = {
+		.sha256 = facts.sha256,
+		.sha1 = facts.sha1,
+		.md5 = facts.md5,
+		.file_name = facts.file_name,
+		.file_type = job->file_type,
+		.file_size = file->size,
+		.times_submitted = (uint32_t)file->times_submitted,
+		.unique_sources = (uint32_t)file->unique_sources,
+		.first_submission_date = file->first_submission_s,
+		.new_file = facts.new_file,
+		.magic = job->magic,
+	};
+
+	if (vt_data_encode(&known, &vt, NULL) == 0)
+		facts.vt = arena_str(job->arena, buf_str(&vt));
+	return facts;
+}
+
+/* ---- What was found ---- */
+
+static void source_key(int64_t user_id, char out[9])
+{
+	char text[48];
+	uint8_t digest[SHA256_BYTES];
+	int n = snprintf(text, sizeof text, "source %lld", (long long)user_id);
+
+	sha256_of(text, (size_t)n, digest);
+	hex_encode(digest, 4, out);
+}
+
+static void put_rule_tags(struct json *j, const struct scan_rule *rule)
+{
+	if (!rule->tag_count)
+		return;
+	json_key(j, "rule_tags");
+	json_arr(j);
+	for (uint32_t i = 0; i < rule->tag_count && i < RULE_TAGS_MAX; i++)
+		json_str(j, rule->tags[i]);
+	json_arr_end(j);
+}
+
+static int hit_info(struct hunt_job *job, const struct scan_rule *rule, const struct scan_hit *hit,
+		    struct str *ret, struct err *err)
+{
+	AUTO(buf_release) struct buf info = BUF_INIT(4 * LIMIT_SNIPPET_BYTES);
+	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
+	char key[9];
+	struct json j;
+
+	if (hit->match_count)
+		TRY(snippet_write(&snippet, job->svc->packs, &job->row->file.at, hit->matches,
+				  hit->match_count, err));
+	source_key(job->row->user_id, key);
+	json_init(&j, &info);
+	json_obj(&j);
+	json_kv_str(&j, "rule_name", rule->name);
+	put_rule_tags(&j, rule);
+	json_kv_z(&j, "match_source", "ORIGINAL_FILE");
+	json_kv_bool(&j, "match_in_subfile", false);
+	if (snippet.n)
+		json_kv_str(&j, "snippet", buf_str(&snippet));
+	json_kv_z(&j, "source_key", key);
+	json_obj_end(&j);
+	json_end(&j);
+	TRY(buf_check(&info, "a match's context", err));
+	*ret = arena_str(job->arena, buf_str(&info));
+	return 0;
+}
+
+int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
+		     const struct scan_rule *rule, const struct scan_hit *hit, struct err *err)
+{
+	struct hunt_hit *to;
+	struct str *tags;
+
+	if (job->hit_count == job->hit_cap) {
+		size_t cap = job->hit_cap ? 2 * job->hit_cap : 8;
+		struct hunt_hit *bigger = arena_must(job->arena, cap * sizeof *bigger);
+		if (job->hit_count)
+			memcpy(bigger, job->hits, job->hit_count * sizeof *bigger);
+		job->hits = bigger;
+		job->hit_cap = cap;
+	}
+	to = &job->hits[job->hit_count];
+	*to = (struct hunt_hit){
+		source->ruleset_id, source->version, arena_str(job->arena, rule->name), NULL, 0,
+		{ NULL, 0 }
+	};
+	TRY(hit_info(job, rule, hit, &to->info, err));
+	to->rule_tag_count = rule->tag_count < RULE_TAGS_MAX ? rule->tag_count : RULE_TAGS_MAX;
+	tags = arena_must(job->arena, (to->rule_tag_count + 1) * sizeof *tags);
+	for (size_t i = 0; i < to->rule_tag_count; i++)
+		tags[i] = arena_str(job->arena, rule->tags[i]);
+	to->rule_tags = tags;
+	job->hit_count++;
+	return 0;
+}
+
+int hunt_job_take_hits(struct hunt_job *job, const struct scan_result *result,
+		       const struct live_set *set, struct err *err)
+{
+	for (size_t i = 0; i < result->hit_count; i++) {
+		const struct scan_hit *hit = &result->hits[i];
+		const struct live_part *part = set->parts[hit->slot];
+		const struct scan_rule *rule;
+
+		REQUIRE(part);
+		rule = scan_rules_at(part->rules, hit->rule);
+		if (rule->is_private || !live_set_counts(set, hit->slot, rule->source))
+			continue;
+		TRY(hunt_job_add_hit(job, &part->sources[rule->source], rule, hit, err));
+	}
+	return 0;
+}
+
+void hunt_job_add_guilt(struct hunt_job *job, int64_t ruleset_id, int64_t version,
+			struct str reason)
+{
+	if (!job->guilt)
+		job->guilt = arena_must(job->arena, HUNT_GUILT_MAX * sizeof *job->guilt);
+	if (job->guilt_count == HUNT_GUILT_MAX)
+		return;
+	job->guilt[job->guilt_count++] =
+		(struct hunt_guilt){ ruleset_id, version, arena_str(job->arena, reason) };
+}
+
+void hunt_job_skip(struct hunt_job *job, struct str reason)
+{
+	job->skipped = true;
+	job->skipped_reason = arena_str(job->arena, reason);
+}
+
+void hunt_job_reset(struct hunt_job *job)
+{
+	job->hit_count = 0;
+	job->guilt_count = 0;
+}
+
+/* ---- Completing: all below runs on the writer's thread ---- */
+
+static void not_run_entry(struct json *j, struct str what, struct str reason)
+{
+	json_obj(j);
+	json_kv_str(j, "what", what);
+	json_kv_str(j, "reason", reason);
+	json_obj_end(j);
+}
+
+static void not_run_json(const struct hunt_job *job, struct buf *out)
+{
+	char what[64];
+	struct json j;
+
+	if (!job->skipped && !job->guilt_count)
+		return;
+	json_init(&j, out);
+	json_arr(&j);
+	if (job->skipped)
+		not_run_entry(&j, STR("hunting"), job->skipped_reason);
+	for (size_t i = 0; i < job->guilt_count; i++) {
+		const struct hunt_guilt *g = &job->guilt[i];
+
+		if (g->ruleset_id)
+			snprintf(what, sizeof what, "hunting_ruleset %lld",
+				 (long long)g->ruleset_id);
+		else
+			snprintf(what, sizeof what, "sample");
+		not_run_entry(&j, str_of(what), g->reason);
+	}
+	json_arr_end(&j);
+	json_end(&j);
+}
+
+/* Is there room under the ruleset's limit for a rolling day? */
+static int under_limit(struct sql_conn *conn, const struct live_teller *teller, int64_t ruleset_id,
+		       int64_t now_s, bool *ret, struct err *err)
+{
+	int64_t told;
+
+	if (teller->limit >= DAY_S * 1000000LL) {
+		*ret = true;
+		return 0;
+	}
+	TRY(live_told_since(conn, teller->owner_id, ruleset_id, now_s - DAY_S, teller->limit, &told,
+			    err));
+	*ret = told < teller->limit;
+	return 0;
+}
+
+static int tell_hit(struct sql_conn *conn, const struct hunt_job *job, const struct hunt_hit *hit,
+		    const struct live_teller *teller, int64_t now_s, struct err *err)
+{
+	char sha256[2 * SHA256_BYTES + 1];
+	struct str tags[3 + RULE_TAGS_MAX];
+	size_t tag_count = 0;
+	int64_t seq;
+
+	hex_encode(job->row->file.hashes.sha256, SHA256_BYTES, sha256);
+	tags[tag_count++] = str_of(sha256);
+	tags[tag_count++] = teller->name;
+	tags[tag_count++] = hit->rule;
+	for (size_t i = 0; i < hit->rule_tag_count; i++)
+		tags[tag_count++] = hit->rule_tags[i];
+	{
+		const struct sighting_new s = {
+			.owner_id = teller->owner_id,
+			.source_kind = STREAM_RULESET,
+			.source_id = hit->ruleset_id,
+			.label = teller->name,
+			.entity_kind = STREAM_FILE,
+			.entity_id = str_make(job->row->file.hashes.sha256, SHA256_BYTES),
+			.rule = hit->rule,
+			.tags = tags,
+			.tag_count = tag_count,
+			.info = hit->info,
+			.analysis_id = job->row->id,
+		};
+		TRY(stream_add(conn, &s, now_s, &seq, err));
+	}
+	if (seq)
+		metric_add(METRIC_sightings_total, 1);
+	return 0;
+}
+
+static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, struct arena *arena,
+		     int64_t now_s, struct err *err)
+{
+	struct live_teller teller = { .may_tell = false };
+	int64_t teller_id = 0;
+	bool room;
+
+	for (size_t i = 0; i < job->hit_count; i++) {
+		const struct hunt_hit *hit = &job->hits[i];
+
+		if (hit->ruleset_id != teller_id)
+			TRY(live_teller(conn, hit->ruleset_id, arena, &teller, err));
+		teller_id = hit->ruleset_id;
+		if (!teller.may_tell)
+			continue;
+		TRY(under_limit(conn, &teller, hit->ruleset_id, now_s, &room, err));
+		if (room)
+			TRY(tell_hit(conn, job, hit, &teller, now_s, err));
+		else
+			metric_add(METRIC_sightings_dropped_total, 1);
+	}
+	return 0;
+}
+
+static int keep_guilt(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
+		      struct err *err)
+{
+	for (size_t i = 0; i < job->guilt_count; i++) {
+		const struct hunt_guilt *g = &job->guilt[i];
+		int64_t samples;
+		char reason[400];
+		bool done;
+
+		TRY(quarantine_add(conn, job->row->file.id, g->ruleset_id, g->version, g->reason,
+				   now_s, err));
+		metric_add(METRIC_quarantines_total, 1);
+		if (!g->ruleset_id)
+			continue;
+		TRY(quarantine_samples(conn, g->ruleset_id, g->version, &samples, err));
+		if (samples < SUSPEND_AFTER_SAMPLES)
+			continue;
+		snprintf(reason, sizeof reason,
+			 "harmed the scanner on %lld different files; the last time: %.300s",
+			 (long long)samples, g->reason.p);
+		TRY(live_suspend(conn, g->ruleset_id, g->version, str_of(reason), now_s, &done,
+				 err));
+		if (done)
+			metric_add(METRIC_rulesets_suspended_total, 1);
+	}
+	return 0;
+}
+
+static int complete_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct hunt_job *job = (struct hunt_job *)req;
+	AUTO(arena_drop) struct arena *arena = arena_new("complete", COMPLETE_ARENA_MAX);
+	AUTO(buf_release) struct buf not_run = BUF_INIT(NOT_RUN_BYTES_MAX);
+	int64_t now_s = clock_unix_s(job->svc->clock);
+	int64_t generation = job->set ? job->set->generation : job->row->generation;
+	bool mine;
+
+	not_run_json(job, &not_run);
+	TRY(buf_check(&not_run, "what was not run", err));
+	TRY(analysis_complete(conn, job->row->id, str_of(job->svc->instance), generation,
+			      buf_str(&not_run), now_s, &mine, err));
+	if (!mine)
+		return 0; /* removed, or given to somebody else, meanwhile */
+	if (job->identified && !job->row->file.identified)
+		TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic,
+					  job->mime, err));
+	TRY(report_refresh(conn, job->row->file.id, now_s, now_s, arena, err));
+	TRY(tell_hits(conn, job, arena, now_s, err));
+	return keep_guilt(conn, job, now_s, err);
+}
+
+static void log_guilt(const struct hunt_job *job)
+{
+	char sha256[2 * SHA256_BYTES + 1];
+
+	hex_encode(job->row->file.hashes.sha256, SHA256_BYTES, sha256);
+	for (size_t i = 0; i < job->guilt_count; i++)
+		log_event(LOG_WARN, "quarantined", LOG_Z("sha256", sha256),
+			  LOG_I64("ruleset", job->guilt[i].ruleset_id),
+			  LOG_I64("version", job->guilt[i].version),
+			  LOG_STR("reason", job->guilt[i].reason));
+}
+
+static void complete_done(struct write_req *req, int rc, const struct err *err)
+{
+	struct hunt_job *job = (struct hunt_job *)req;
+
+	if (rc) {
+		log_event(LOG_ERROR, "analysis_not_completed", LOG_I64("analysis", job->row->id),
+			  LOG_Z("error", err->msg));
+		hunt_job_retry(job->svc, job);
+		return;
+	}
+	metric_add(METRIC_analyses_done_total, 1);
+	if (job->guilt_count) {
+		metric_add(METRIC_analyses_failed_total, 1);
+		log_guilt(job);
+		liveset_changed(job->svc); /* somebody may have been suspended */
+	}
+	hunt_job_over(job->svc, job);
+}
+
+void hunt_job_complete(struct hunt_job *job)
+{
+	struct err err;
+
+	job->req.apply = complete_apply;
+	job->req.done = complete_done;
+	job->req.lane = job->row->lane;
+	if (writer_submit(job->svc->writer, &job->req, &err) != 0) {
+		log_event(LOG_WARN, "analysis_waits", LOG_I64("analysis", job->row->id),
+			  LOG_Z("error", err.msg));
+		hunt_job_retry(job->svc, job);
+	}
+}

@@ -1,0 +1,283 @@
+#include "service_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hex.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "hunt.h"
+#include "liveset.h"
+
+enum {
+	GROUP_MAX = 512,         /* requests in one commit: some 20 ms of the writer */
+	WRITE_QUEUE_MAX = 20000, /* waiting requests; beyond that clients get 503 */
+	SPARE_CHILDREN = 8,      /* beside one a worker: builders, compilers, blame, the warm one */
+};
+
+struct service_options service_options_default(const char *data)
+{
+	return (struct service_options){
+		.data = data,
+		.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+		.hunt_bytes_max = LIMIT_HUNT_BYTES,
+		.disk_reserve_bytes = 1ull << 30,
+		.scan_memory_max = 2ull << 30,
+		.scan_timeout_ms = 90000,
+		.compile_timeout_ms = 60000,
+		.retention_days = 365,
+		.ruleset_limit_default = 1000000,
+		.group_delay_us = 1500,
+	};
+}
+
+/* ---- The folder and its lock ---- */
+
+static int folder_make(const char *path, struct err *err)
+{
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return err_sys(err, errno, "making the data folder '%s'", path);
+	return 0;
+}
+
+static int lock_held_by(const char *path, int fd, struct err *err)
+{
+	char holder[32] = { 0 };
+	ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
+
+	if (n > 0 && holder[n - 1] == '\n')
+		holder[n - 1] = 0;
+	return err_set(err, ERR_BUSY, "'%s' is held by process %s", path,
+		       n > 0 ? holder : "(unknown)");
+}
+
+static int folder_lock(struct service *svc, struct err *err)
+{
+	char path[4096], pid[32];
+	int n;
+
+	snprintf(path, sizeof path, "%s/lock", svc->data);
+	svc->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (svc->lock_fd < 0)
+		return err_sys(err, errno, "opening '%s'", path);
+	if (flock(svc->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+		int rc = errno == EWOULDBLOCK ? lock_held_by(path, svc->lock_fd, err)
+					      : err_sys(err, errno, "locking '%s'", path);
+		close(svc->lock_fd);
+		svc->lock_fd = -1;
+		return rc;
+	}
+	n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+	if (ftruncate(svc->lock_fd, 0) != 0 || pwrite(svc->lock_fd, pid, (size_t)n, 0) != n)
+		return err_sys(err, errno, "writing '%s'", path);
+	return 0;
+}
+
+/* ---- Opening, in order ---- */
+
+static int packs_barrier(void *arg, struct err *err)
+{
+	struct service *svc = arg;
+
+	return svc->options.unsafe_no_sync ? 0 : packs_sync(svc->packs, err);
+}
+
+static int open_stores(struct service *svc, struct err *err)
+{
+	struct packs_options pack_options = PACKS_OPTIONS_DEFAULT;
+	struct sql_options sql = { .vfs = svc->options.vfs,
+				   .unsafe_no_sync = svc->options.unsafe_no_sync };
+	struct writer_options writer = { .barrier = packs_barrier,
+					 .barrier_arg = svc,
+					 .group_max = GROUP_MAX,
+					 .queue_max = WRITE_QUEUE_MAX,
+					 .group_delay_us = svc->options.group_delay_us };
+	char path[4096];
+
+	if (!svc->io) {
+		TRY(io_posix_new(&svc->io, svc->data, err));
+		svc->owns_io = true;
+	}
+	pack_options.reserve_bytes = svc->options.disk_reserve_bytes;
+	TRY(packs_open(&svc->packs, svc->io, &pack_options, err));
+	snprintf(path, sizeof path, "%s/weir.db", svc->io->root);
+	sql.path = path;
+	TRY(sql_open(&svc->db, &sql, err));
+	return writer_open(&svc->writer, svc->db, &writer, err);
+}
+
+static int open_scanning(struct service *svc, struct err *err)
+{
+	struct scan_pool_options scan = SCAN_POOL_OPTIONS_DEFAULT;
+
+	scan.program = svc->options.scan_program;
+	scan.children_max = svc->options.workers + SPARE_CHILDREN;
+	scan.memory_max = svc->options.scan_memory_max;
+	scan.scan_timeout_ms = svc->options.scan_timeout_ms;
+	scan.compile_timeout_ms = svc->options.compile_timeout_ms;
+	TRY(scan_pool_open(&svc->scan, &scan, err));
+	if (svc->options.workers)
+		TRY(liveset_start(svc, err));
+	return hunt_start(svc, err);
+}
+
+/* Cursors are tied to the folder's secret, so that they outlive a restart and nobody can make one.
+ */
+static int cursor_key_read(struct service *svc, struct err *err)
+{
+	struct io_file *f;
+	uint8_t key[8];
+	int rc = svc->io->open(svc->io, "cursor.key", O_RDONLY, &f, err);
+
+	if (rc == 0) {
+		rc = io_pread(f, key, sizeof key, 0, err);
+		svc->io->close(svc->io, f);
+	} else if (rc == -ERR_NOT_FOUND) {
+		rand_bytes(key, sizeof key);
+		TRY(svc->io->open(svc->io, "cursor.key", O_RDWR | O_CREAT, &f, err));
+		rc = svc->io->pwrite(svc->io, f, key, sizeof key, 0, err);
+		if (rc == 0)
+			rc = svc->io->sync(svc->io, f, err);
+		svc->io->close(svc->io, f);
+	}
+	if (rc == -ERR_CORRUPT) { /* cut by a crash before anybody had a cursor */
+		TRY(svc->io->unlink(svc->io, "cursor.key", err));
+		return cursor_key_read(svc, err);
+	}
+	if (rc == 0)
+		memcpy(&svc->cursor_key, key, sizeof key);
+	return rc;
+}
+
+static int service_open_parts(struct service *svc, struct err *err)
+{
+	uint8_t id[16];
+
+	rand_bytes(id, sizeof id);
+	hex_encode(id, sizeof id, svc->instance);
+	TRY(folder_make(svc->data, err));
+	TRY(folder_lock(svc, err));
+	TRY(open_stores(svc, err));
+	TRY(cursor_key_read(svc, err));
+	TRY(pool_new(&svc->pool, POOL_THREADS, err));
+	svc->users = user_cache_new();
+	TRY(files_finish_erasures(svc, err));
+	TRY(open_scanning(svc, err));
+	return background_start(svc, err);
+}
+
+int service_open(struct service **ret, const struct service_options *options, struct err *err)
+{
+	struct service *svc = mem_must_zalloc(sizeof *svc);
+	int rc;
+
+	svc->options = *options;
+	svc->data = mem_must_strdup(options->data);
+	svc->options.data = svc->data;
+	svc->clock = options->clock ? options->clock : clock_system();
+	svc->io = options->io;
+	svc->lock_fd = -1;
+	rc = service_open_parts(svc, err);
+	if (rc) {
+		service_close(svc);
+		return rc;
+	}
+	*ret = svc;
+	return 0;
+}
+
+/* ---- Closing, in reverse; also of a half-opened one ---- */
+
+static int release_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	(void)req;
+	return analysis_release(conn, STR(""), err);
+}
+
+static void give_leases_back(struct service *svc)
+{
+	struct write_req req = { .apply = release_apply, .lane = LANE_API };
+	struct err err;
+
+	if (writer_call(svc->writer, &req, &err) != 0)
+		log_event(LOG_WARN, "leases_kept", LOG_Z("error", err.msg));
+}
+
+void service_close(struct service *svc)
+{
+	if (!svc)
+		return;
+	background_stop(svc);
+	liveset_cancel(svc);
+	hunt_stop(svc);
+	pool_free(svc->pool);
+	liveset_stop(svc);
+	if (svc->writer && svc->users)
+		users_flush(svc);
+	if (svc->writer && svc->hunt)
+		give_leases_back(svc);
+	writer_close(svc->writer);
+	hunt_free(svc);
+	liveset_free(svc);
+	scan_pool_close(svc->scan);
+	user_cache_free(svc->users);
+	sql_close(svc->db);
+	packs_close(svc->packs);
+	if (svc->owns_io)
+		io_posix_free(svc->io);
+	if (svc->lock_fd >= 0)
+		close(svc->lock_fd);
+	free(svc->data);
+	free(svc);
+}
+
+/* ---- Parts ---- */
+
+struct sql_db *service_db(struct service *svc)
+{
+	return svc->db;
+}
+
+struct writer *service_writer(struct service *svc)
+{
+	return svc->writer;
+}
+
+struct packs *service_packs(struct service *svc)
+{
+	return svc->packs;
+}
+
+struct clock *service_clock(struct service *svc)
+{
+	return svc->clock;
+}
+
+const struct service_options *service_get_options(const struct service *svc)
+{
+	return &svc->options;
+}
+
+int service_run(struct service *svc, void (*fn)(void *arg), void *arg, struct err *err)
+{
+	return pool_run(svc->pool, fn, arg, err);
+}
+
+bool service_is_ready(struct service *svc, const char **ret_why)
+{
+	struct sql_conn *conn;
+	struct err err;
+
+	if (sql_reader_take(&conn, svc->db, &err) != 0) {
+		*ret_why = "the database does not answer";
+		return false;
+	}
+	sql_reader_give(svc->db, conn);
+	*ret_why = "";
+	return true;
+}

@@ -1,0 +1,60 @@
+#ifndef SERVICE_SERVICE_INTERNAL_H
+#define SERVICE_SERVICE_INTERNAL_H
+#include "base/rand.h"
+#include "base/thread.h"
+#include "scan/scan.h"
+#include "service/service.h"
+
+struct hunt;
+struct liveset;
+struct pool;
+struct user_cache;
+struct crash_report;
+
+/* See service.h. Members are set up in this order and torn down in reverse. */
+struct service {
+	struct service_options options;
+	char *data;          /* owned copy of options.data */
+	char instance[33];   /* lease owner: random for each start */
+	uint64_t cursor_key; /* see stream_cursor_key */
+	int lock_fd;
+	struct clock *clock;
+	struct io *io;
+	bool owns_io;
+	struct packs *packs;
+	struct sql_db *db;
+	struct writer *writer;
+	struct pool *pool; /* blocking work */
+	struct scan_pool *scan;
+	struct user_cache *users;
+	struct liveset *live;
+	struct hunt *hunt;
+	struct background *background; /* bulk deletions, retention, user activity */
+};
+
+/* ---- pool.c: a bounded queue and a few threads for work that blocks ---- */
+enum {
+	POOL_THREADS = 8,
+	POOL_QUEUE_MAX = 4096
+};
+MUST_USE int pool_new(struct pool **ret, unsigned threads, struct err *err);
+void pool_free(struct pool *p); /* runs what is queued, then stops */
+MUST_USE int pool_run(struct pool *p, void (*fn)(void *arg), void *arg, struct err *err);
+
+/* ---- users.c ---- */
+struct user_cache *user_cache_new(void);
+void user_cache_free(struct user_cache *c);
+/* Write last-use times that have gathered. Called each second by the background thread. */
+void users_flush(struct service *svc);
+
+/* ---- background.c: one thread for what is worked off slowly ---- */
+struct background;
+MUST_USE int background_start(struct service *svc, struct err *err);
+void background_stop(struct service *svc);
+/* There may be something to do now. */
+void background_wake(struct service *svc);
+
+/* ---- files.c ---- */
+/* Erase the bytes of removed samples that a crash left over. */
+MUST_USE int files_finish_erasures(struct service *svc, struct err *err);
+#endif

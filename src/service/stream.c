@@ -1,0 +1,93 @@
+#include "service/stream.h"
+
+#include "base/hex.h"
+#include "base/metric.h"
+#include "service_internal.h"
+#include "store/meta_file.h"
+
+enum {
+	HASH_ARENA_MAX = 1 << 20
+};
+
+static bool env_hash(void *arg, struct str hex, uint8_t ret_sha256[SHA256_BYTES])
+{
+	struct stream_env *e = arg;
+	AUTO(arena_drop) struct arena *arena = arena_new("filter hash", HASH_ARENA_MAX);
+	uint8_t hash[SHA1_BYTES];
+	struct file_row row;
+	struct err err;
+
+	if (hex.n > 2 * sizeof hash || !hex_decode(hex, hash, hex.n / 2) ||
+	    file_row_by_hash(e->conn, str_make(hash, hex.n / 2), arena, &row, &err) != 0)
+		return false;
+	memcpy(ret_sha256, row.hashes.sha256, SHA256_BYTES);
+	return true;
+}
+
+void stream_env_init(struct stream_env *ret, struct service *svc, struct sql_conn *conn,
+		     int64_t now_s)
+{
+	*ret = (struct stream_env){ .env = { .now_s = now_s, .hash = env_hash, .arg = ret },
+				    .svc = svc,
+				    .conn = conn };
+}
+
+uint64_t stream_cursor_key(const struct service *svc)
+{
+	return svc->cursor_key;
+}
+
+struct remove_req {
+	struct write_req req;
+	struct service *svc;
+	int64_t owner_id;
+	int64_t seq;
+	struct str filter;
+	int64_t now_s;
+};
+
+static int remove_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct remove_req *r = (struct remove_req *)req;
+	struct stream_env env;
+
+	stream_env_init(&env, r->svc, conn, r->now_s);
+	return stream_delete_one(conn, r->owner_id, r->seq, &env.env, err);
+}
+
+int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, struct err *err)
+{
+	struct remove_req r = { .req = { .apply = remove_apply, .lane = LANE_API },
+				.svc = svc,
+				.owner_id = owner_id,
+				.seq = seq,
+				.now_s = clock_unix_s(svc->clock) };
+
+	TRY(writer_call(svc->writer, &r.req, err));
+	metric_add(METRIC_notifications_deleted_total, 1);
+	return 0;
+}
+
+static int remove_matching_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct remove_req *r = (struct remove_req *)req;
+
+	struct stream_env env;
+
+	stream_env_init(&env, r->svc, conn, r->now_s);
+	return stream_delete_start(conn, r->owner_id, r->filter, &env.env, err);
+}
+
+int stream_remove_matching(struct service *svc, int64_t owner_id, struct str filter,
+			   struct err *err)
+{
+	struct remove_req r = { .req = { .apply = remove_matching_apply, .lane = LANE_API },
+				.svc = svc,
+				.owner_id = owner_id,
+				.filter = filter,
+				.now_s = clock_unix_s(svc->clock) };
+
+	TRY(writer_call(svc->writer, &r.req, err));
+	background_wake(svc);
+	return 0;
+}

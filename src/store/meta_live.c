@@ -1,0 +1,166 @@
+#include "store/meta_live.h"
+
+#include "store/meta_file.h"
+
+enum {
+	LIVE_ROWS_MAX = 1 << 20 /* rulesets; far above what one machine hunts with */
+};
+
+static const char ROWS_ALL[] =
+	"SELECT id, version, owner_id, rules FROM ruleset WHERE enabled = 1 AND deleted = 0 "
+	"AND suspended IS NULL AND entity = ?1 ORDER BY id";
+static const char ROWS_SINCE[] =
+	"SELECT id, version, owner_id, rules FROM ruleset WHERE enabled = 1 AND deleted = 0 "
+	"AND suspended IS NULL AND entity = ?1 AND id IN "
+	"(SELECT ruleset_id FROM generation WHERE number > ?2) ORDER BY id";
+static const char CHANGED[] =
+	"SELECT DISTINCT ruleset_id FROM generation WHERE number > ?1 ORDER BY ruleset_id";
+static const char VERSION_RULES[] =
+	"SELECT rules FROM ruleset_version WHERE ruleset_id = ?1 AND version = ?2";
+static const char TELLER[] =
+	"SELECT owner_id, limit_day, name, enabled = 1 AND deleted = 0 AND suspended IS NULL "
+	"FROM ruleset WHERE id = ?1";
+static const char TOLD_SINCE[] =
+	"SELECT count(*) FROM (SELECT 1 FROM sighting WHERE source_kind = 1 AND source_id = ?1 "
+	"AND owner_id = ?2 AND state = 0 AND seq >= coalesce((SELECT seq FROM sighting "
+	"WHERE date_s > ?3 ORDER BY date_s, seq LIMIT 1), 9223372036854775807) LIMIT ?4)";
+static const char SUSPEND[] =
+	"UPDATE ruleset SET suspended = ?3, modified_s = ?4, generation = ?5 "
+	"WHERE id = ?1 AND version = ?2 AND suspended IS NULL AND deleted = 0";
+static const char GENERATION_ADD[] =
+	"INSERT INTO generation (number, ruleset_id, ruleset_version, change, date_s) "
+	"VALUES (?1, ?2, ?3, ?4, ?5)";
+
+int live_generation(struct sql_conn *conn, int64_t *ret, struct err *err)
+{
+	return counter_get(conn, "generation", ret, err);
+}
+
+/* Growing lists in an arena: doubles by copying; what is left behind dies with it. */
+static void *list_grow(struct arena *arena, void *old, size_t n, size_t *cap, size_t size)
+{
+	void *bigger;
+
+	if (n < *cap)
+		return old;
+	REQUIRE(n < LIVE_ROWS_MAX);
+	*cap = *cap ? *cap * 2 : 64;
+	bigger = arena_must(arena, *cap * size);
+	if (n)
+		memcpy(bigger, old, n * size);
+	return bigger;
+}
+
+int live_rows(struct sql_conn *conn, const char *entity, int64_t since, struct arena *arena,
+	      struct live_row **ret, size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	const struct sql_val vals[] = { SQL_TEXT(str_of(entity)), SQL_I64(since) };
+	struct live_row *rows = NULL;
+	size_t n = 0, cap = 0;
+	bool row;
+
+	TRY(sql_start_vals(&q, conn, since > 0 ? ROWS_SINCE : ROWS_ALL, vals, since > 0 ? 2 : 1,
+			   err));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		rows = list_grow(arena, rows, n, &cap, sizeof *rows);
+		rows[n++] = (struct live_row){ sql_i64(&q, 0), sql_i64(&q, 1), sql_i64(&q, 2),
+					       arena_str(arena, sql_str(&q, 3)) };
+	}
+	*ret = rows;
+	*ret_n = n;
+	return 0;
+}
+
+int live_changed(struct sql_conn *conn, int64_t since, struct arena *arena, int64_t **ret,
+		 size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	int64_t *ids = NULL;
+	size_t n = 0, cap = 0;
+	bool row;
+
+	TRY(sql_start(&q, conn, CHANGED, err, SQL_I64(since)));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		ids = list_grow(arena, ids, n, &cap, sizeof *ids);
+		ids[n++] = sql_i64(&q, 0);
+	}
+	*ret = ids;
+	*ret_n = n;
+	return 0;
+}
+
+int live_version_rules(struct sql_conn *conn, int64_t ruleset_id, int64_t version,
+		       struct arena *arena, struct str *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, VERSION_RULES, err, SQL_I64(ruleset_id), SQL_I64(version)));
+	TRY(sql_next(&q, &row, err));
+	if (!row)
+		return err_set(err, ERR_NOT_FOUND, "no version %lld of ruleset %lld",
+			       (long long)version, (long long)ruleset_id);
+	*ret = arena_str(arena, sql_str(&q, 0));
+	return 0;
+}
+
+int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
+		struct live_teller *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, TELLER, err, SQL_I64(ruleset_id)));
+	TRY(sql_next(&q, &row, err));
+	*ret = (struct live_teller){ .may_tell = false };
+	if (!row)
+		return 0;
+	ret->owner_id = sql_i64(&q, 0);
+	ret->limit = sql_i64(&q, 1);
+	ret->name = arena_str(arena, sql_str(&q, 2));
+	ret->may_tell = sql_i64(&q, 3) != 0;
+	return 0;
+}
+
+int live_told_since(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id, int64_t since_s,
+		    int64_t enough, int64_t *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, TOLD_SINCE, err, SQL_I64(ruleset_id), SQL_I64(owner_id),
+		      SQL_I64(since_s), SQL_I64(enough)));
+	TRY(sql_next(&q, &row, err));
+	REQUIRE(row);
+	*ret = sql_i64(&q, 0);
+	return 0;
+}
+
+int live_suspend(struct sql_conn *conn, int64_t ruleset_id, int64_t version, struct str reason,
+		 int64_t now_s, bool *ret_done, struct err *err)
+{
+	int64_t generation;
+	uint64_t changes;
+	struct sql_val vals[5];
+
+	TRY(counter_get(conn, "generation", &generation, err));
+	vals[0] = SQL_I64(ruleset_id);
+	vals[1] = SQL_I64(version);
+	vals[2] = SQL_TEXT(reason);
+	vals[3] = SQL_I64(now_s);
+	vals[4] = SQL_I64(generation + 1);
+	TRY(sql_exec_vals(conn, SUSPEND, vals, 5, &changes, err));
+	*ret_done = changes == 1;
+	if (!*ret_done)
+		return 0;
+	TRY(counter_next(conn, "generation", &generation, err));
+	return sql_exec(conn, GENERATION_ADD, err, SQL_I64(generation), SQL_I64(ruleset_id),
+			SQL_I64(version), SQL_TEXT(STR("suspend")), SQL_I64(now_s));
+}
