@@ -68,7 +68,7 @@ struct http_server_options {
 	/*
 	 * Make the answer for a fault: http_respond_*() with this status, a body in
 	 * the API's form. `text` is for the client. 400, 404, 405 (Allow is set
-	 * already), 408, 413, 500, 503. req->route may be NULL.
+	 * already), 413, 500, 503. req->route may be NULL.
 	 */
 	void (*on_error)(struct http_request *req, unsigned status, const char *text, void *arg);
 	/* The request is over. May be NULL. */

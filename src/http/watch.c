@@ -1,0 +1,392 @@
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/metric.h"
+#include "http_internal.h"
+
+/*
+ * The watch thread: accepts connections and hands them to the loops; ends those
+ * that dribble, which libmicrohttpd's idle time-out does not see because each
+ * byte starts it again; and keeps the sockets of refused uploads open until
+ * their client has read the answer (a close with unread input resets the
+ * connection and takes the answer away from the client).
+ */
+
+enum {
+	SWEEP_MS = 250,
+	ACCEPT_AT_ONCE = 64,            /* then the lingering ones get their turn */
+	LISTEN_BACKLOG = 4096,          /* the kernel cuts it to somaxconn */
+	LINGER_TOTAL_US = 30 * 1000000, /* as nginx's lingering_time and lingering_timeout */
+	LINGER_QUIET_US = 5 * 1000000,
+	LINGER_READ_BYTES = 4 * 1024 * 1024, /* in one go */
+};
+
+void watch_wake(struct http_server *s)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	if (s->wake_fd < 0)
+		return;
+	n = write(s->wake_fd, &one, sizeof one);
+	REQUIRE(n == sizeof one || errno == EAGAIN);
+}
+
+/* ---- listening ---- */
+
+static int listen_bind(struct http_server *s, const struct addrinfo *ai, struct err *err)
+{
+	int one = 1;
+
+	s->listen_fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->listen_fd < 0)
+		return err_sys(err, errno, "making a socket");
+	if (setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+	    bind(s->listen_fd, ai->ai_addr, ai->ai_addrlen) != 0 ||
+	    listen(s->listen_fd, LISTEN_BACKLOG) != 0) {
+		/* not err_sys: every errno here means the same to the caller */
+		return err_set(err, ERR_IO, "listening on '%s' port %u: %s", s->o.address,
+			       s->o.port, strerror(errno));
+	}
+	return 0;
+}
+
+static void address_text(const struct sockaddr_storage *ss, char *out, size_t bytes)
+{
+	union {
+		struct sockaddr_storage ss;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} u = { .ss = *ss };
+
+	out[0] = '\0';
+	if (ss->ss_family == AF_INET)
+		inet_ntop(AF_INET, &u.in.sin_addr, out, (socklen_t)bytes);
+	else if (ss->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&u.in6.sin6_addr))
+		inet_ntop(AF_INET, &u.in6.sin6_addr.s6_addr[12], out, (socklen_t)bytes);
+	else if (ss->ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &u.in6.sin6_addr, out, (socklen_t)bytes);
+}
+
+int watch_listen(struct http_server *s, struct err *err)
+{
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+				  .ai_socktype = SOCK_STREAM };
+	struct addrinfo *ai;
+	struct sockaddr_storage ss = { 0 };
+	socklen_t n = sizeof ss;
+	char port[8], text[HTTP_ADDRESS_BYTES];
+	int rc;
+
+	snprintf(port, sizeof port, "%u", s->o.port);
+	rc = getaddrinfo(s->o.address, port, &hints, &ai);
+	if (rc != 0)
+		return err_set(err, ERR_INVALID, "'%s' is not an address: %s", s->o.address,
+			       gai_strerror(rc));
+	rc = listen_bind(s, ai, err);
+	freeaddrinfo(ai);
+	TRY(rc);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->wake_fd < 0 || getsockname(s->listen_fd, (struct sockaddr *)&ss, &n) != 0)
+		return err_sys(err, errno, "preparing to listen");
+	/* sin_port and sin6_port lie at the same place (both follow the family) */
+	s->port = ntohs(((const struct sockaddr_in *)(const void *)&ss)->sin_port);
+	address_text(&ss, text, sizeof text);
+	snprintf(s->listen_host, sizeof s->listen_host, strchr(text, ':') ? "[%s]:%u" : "%s:%u",
+		 text, s->port);
+	return 0;
+}
+
+/* ---- connections ---- */
+
+void conn_phase_set(struct http_conn *c, enum conn_phase phase, int64_t now_us)
+{
+	atomic_store_explicit(&c->since_us, now_us, memory_order_relaxed);
+	atomic_store_explicit(&c->body_bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&c->ours_us, 0, memory_order_relaxed);
+	/* The phase last: who sees it sees its numbers. */
+	atomic_store_explicit(&c->phase, phase, memory_order_release);
+}
+
+static void conn_start(struct http_loop *loop, struct MHD_Connection *mhd, void **socket_context)
+{
+	struct http_server *s = loop->server;
+	struct http_conn *c = mem_must_zalloc(sizeof *c);
+	const union MHD_ConnectionInfo *info;
+
+	c->server = s;
+	c->loop = loop;
+	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	c->fd = info->connect_fd;
+	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	c->address_bytes = sizeof(struct sockaddr_in);
+	if (info->client_addr->sa_family == AF_INET6)
+		c->address_bytes = sizeof(struct sockaddr_in6);
+	memcpy(&c->address, info->client_addr, c->address_bytes);
+	address_text(&c->address, c->remote, sizeof c->remote);
+	c->remote_bytes = strlen(c->remote);
+	conn_phase_set(c, CONN_FRESH, clock_mono_us(clock_system()));
+	lock_take(&s->lk);
+	c->next = s->conns;
+	if (c->next)
+		c->next->prev = c;
+	s->conns = c;
+	if (s->conn_count++ == 0)
+		watch_wake(s); /* it waits without a time-out while there is nothing to sweep */
+	lock_drop(&s->lk);
+	metric_add(METRIC_http_connections, 1);
+	*socket_context = c;
+}
+
+static void linger_add_locked(struct http_server *s, int fd) MUST_HOLD(s->lk)
+{
+	int64_t now_us = clock_mono_us(clock_system());
+	int own;
+
+	if (s->ended || s->linger_count == HTTP_LINGER_MAX)
+		return;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (own < 0)
+		return;
+	s->lingers[s->linger_count++] =
+		(struct http_linger){ own, now_us + LINGER_TOTAL_US, now_us + LINGER_QUIET_US };
+	watch_wake(s);
+}
+
+static void conn_end(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+
+	lock_take(&s->lk);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		s->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	s->conn_count--;
+	if (c->linger && !c->cut)
+		linger_add_locked(s, c->fd);
+	lock_drop(&s->lk);
+	metric_add(METRIC_http_connections, -1);
+	free(c);
+}
+
+/* libmicrohttpd calls this with CLOSED before it closes the socket. */
+void watch_on_connection(void *arg, struct MHD_Connection *mhd, void **socket_context,
+			 enum MHD_ConnectionNotificationCode code)
+{
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		conn_start(arg, mhd, socket_context);
+		return;
+	}
+	conn_end(*socket_context);
+	*socket_context = NULL;
+}
+
+/* ---- accepting ---- */
+
+static bool address_is_full(struct http_server *s, const struct sockaddr_storage *ss)
+{
+	char text[HTTP_ADDRESS_BYTES];
+	unsigned count = 0;
+
+	if (s->o.connections_per_address_max == 0)
+		return false;
+	address_text(ss, text, sizeof text);
+	lock_take(&s->lk);
+	for (const struct http_conn *c = s->conns; c; c = c->next)
+		count += strcmp(c->remote, text) == 0;
+	lock_drop(&s->lk);
+	return count >= s->o.connections_per_address_max;
+}
+
+/* false: out of descriptors or memory; try again later. */
+static bool accept_some(struct http_server *s, unsigned *turn)
+{
+	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+		struct sockaddr_storage ss = { 0 };
+		socklen_t n = sizeof ss;
+		struct http_loop *loop = &s->loops[*turn % s->loop_count];
+		int fd = accept4(s->listen_fd, (struct sockaddr *)&ss, &n,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
+			       errno != ENOMEM;
+		if (address_is_full(s, &ss)) {
+			close(fd);
+			continue;
+		}
+		++*turn;
+		/* On failure it has closed fd. */
+		(void)MHD_add_connection(loop->daemon, fd, (struct sockaddr *)&ss, n);
+	}
+	return true;
+}
+
+static void listen_stop(struct http_server *s)
+{
+	close(s->listen_fd);
+	lock_take(&s->lk);
+	s->listen_fd = -1;
+	s->refused = true;
+	cond_broadcast(&s->listen_closed);
+	lock_drop(&s->lk);
+}
+
+/* ---- ending what is slow ---- */
+
+static bool conn_is_slow(const struct http_conn *c, int64_t now_us, bool pressure)
+{
+	const struct http_server_options *o = &c->server->o;
+	int64_t head_us = (int64_t)o->head_ms * 1000, idle_us = (int64_t)o->idle_ms * 1000;
+	enum conn_phase phase =
+		(enum conn_phase)atomic_load_explicit(&c->phase, memory_order_acquire);
+	int64_t us = now_us - atomic_load_explicit(&c->since_us, memory_order_relaxed);
+	uint64_t bytes;
+
+	switch (phase) {
+	case CONN_FRESH:
+		return us > (pressure ? head_us / 8 : head_us);
+	case CONN_IDLE:
+		return us > (pressure ? idle_us / 8 : idle_us + head_us);
+	case CONN_BODY:
+		us -= atomic_load_explicit(&c->ours_us, memory_order_relaxed);
+		bytes = atomic_load_explicit(&c->body_bytes, memory_order_relaxed);
+		return us > (int64_t)o->body_grace_ms * 1000 &&
+		       bytes < (uint64_t)us / 1000000 * o->body_rate;
+	case CONN_BUSY:
+		break;
+	}
+	return false;
+}
+
+static void conn_cut_locked(struct http_server *s, struct http_conn *c) MUST_HOLD(s->lk)
+{
+	if (c->cut)
+		return;
+	c->cut = true;
+	s->cut++;
+	shutdown(c->fd, SHUT_RDWR);
+}
+
+static void sweep(struct http_server *s)
+{
+	int64_t now_us = clock_mono_us(clock_system());
+	bool pressure;
+
+	lock_take(&s->lk);
+	pressure = s->conn_count > s->o.connections_max / 4 * 3;
+	for (struct http_conn *c = s->conns; c; c = c->next)
+		if (conn_is_slow(c, now_us, pressure))
+			conn_cut_locked(s, c);
+	lock_drop(&s->lk);
+}
+
+void watch_cut_all(struct http_server *s)
+{
+	lock_take(&s->lk);
+	for (struct http_conn *c = s->conns; c; c = c->next)
+		conn_cut_locked(s, c);
+	lock_drop(&s->lk);
+}
+
+/* ---- lingering ---- */
+
+/* false: the client is done, or has had its time. */
+static bool linger_read(struct http_linger *l, int64_t now_us)
+{
+	size_t total = 0;
+	ssize_t n;
+
+	if (now_us >= l->until_us || now_us >= l->quiet_us)
+		return false;
+	do {
+		/* Linux throws the bytes away without copying them (tcp(7), MSG_TRUNC). */
+		n = recv(l->fd, NULL, 1024 * 1024, MSG_TRUNC | MSG_DONTWAIT);
+		if (n > 0) {
+			total += (size_t)n;
+			l->quiet_us = now_us + LINGER_QUIET_US;
+		}
+	} while (n > 0 && total < LINGER_READ_BYTES);
+	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static void linger_all(struct http_server *s)
+{
+	int64_t now_us = clock_mono_us(clock_system());
+
+	lock_take(&s->lk);
+	for (unsigned i = 0; i < s->linger_count;) {
+		if (linger_read(&s->lingers[i], now_us)) {
+			i++;
+			continue;
+		}
+		close(s->lingers[i].fd);
+		s->lingers[i] = s->lingers[--s->linger_count];
+	}
+	lock_drop(&s->lk);
+}
+
+/* ---- the thread ---- */
+
+struct watch_fds {
+	struct pollfd p[2 + HTTP_LINGER_MAX];
+	nfds_t n;
+	bool idle; /* nothing to sweep */
+	bool room; /* for connections */
+};
+
+static void watch_fds_fill(struct http_server *s, struct watch_fds *w, bool pause)
+{
+	w->n = 0;
+	w->p[w->n++] = (struct pollfd){ .fd = s->wake_fd, .events = POLLIN };
+	lock_take(&s->lk);
+	w->idle = s->conn_count == 0 && s->linger_count == 0;
+	w->room = s->conn_count < s->o.connections_max;
+	for (unsigned i = 0; i < s->linger_count; i++)
+		w->p[w->n++] = (struct pollfd){ .fd = s->lingers[i].fd, .events = POLLIN };
+	lock_drop(&s->lk);
+	w->room = w->room && !pause && s->listen_fd >= 0;
+	if (w->room)
+		w->p[w->n++] = (struct pollfd){ .fd = s->listen_fd, .events = POLLIN };
+}
+
+void watch_run(void *server)
+{
+	struct http_server *s = server;
+	struct watch_fds w;
+	unsigned turn = 0;
+	bool pause = false;
+	int64_t swept_us = 0;
+
+	while (!s->ended) {
+		int64_t now_us;
+		uint64_t wakes;
+		bool accepting;
+
+		watch_fds_fill(s, &w, pause);
+		if (poll(w.p, w.n, w.idle && !pause ? -1 : SWEEP_MS) < 0)
+			REQUIRE(errno == EINTR);
+		if (w.p[0].revents && read(s->wake_fd, &wakes, sizeof wakes) < 0)
+			REQUIRE(errno == EAGAIN);
+		if (s->stopping && s->listen_fd >= 0)
+			listen_stop(s);
+		accepting = w.room && s->listen_fd >= 0;
+		pause = accepting && w.p[w.n - 1].revents && !accept_some(s, &turn);
+		now_us = clock_mono_us(clock_system());
+		if (now_us - swept_us >= SWEEP_MS * 1000) {
+			swept_us = now_us;
+			sweep(s);
+		}
+		linger_all(s);
+	}
+}
