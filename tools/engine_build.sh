@@ -2,8 +2,9 @@
 # Builds engine/ (YARA-X behind our C header) once per set of inputs and leaves
 # libengine.a and the vt protos in a cache outside the clone.
 #
-#   tools/engine_build.sh [--print-dir]
+#   tools/engine_build.sh [--print-dir | --test]
 #
+# --test runs the Rust unit tests of engine/ instead, on the same dependencies.
 # Prints the folder that holds libengine.a and protos/ as the only line on
 # standard output; progress goes to standard error. WEIR_CACHE overrides the
 # place of the cache (default: $XDG_CACHE_HOME/weir or ~/.cache/weir).
@@ -22,6 +23,14 @@ lib_key=$( (printf '%s\n' "$deps_key"; cd "$here/engine" && find src include -ty
 	printf '%s ' "$f"; sha256sum < "$f"; done; sha256sum < "$here/tools/engine_build.sh") | sha256sum | cut -c1-16)
 out=$cache/engine-$lib_key
 [ "${1:-}" = --print-dir ] && { echo "$out"; exit 0; }
+if [ "${1:-}" = --test ]; then
+	target=$cache/target-$deps_key
+	mkdir -p "$target"
+	exec 9> "$target.lock"
+	flock 9
+	cd "$here/engine"
+	exec "$cargo" test --release --locked --target-dir "$target"
+fi
 
 if [ ! -f "$out/libengine.a" ]; then
 	target=$cache/target-$deps_key

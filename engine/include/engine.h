@@ -10,27 +10,42 @@
  * Why not the official C API: it has no panic barrier (a panic that leaves an
  * extern "C" function aborts), no private/global flags, no module outputs and
  * no linters. Every function here catches panics and returns ENGINE_PANIC;
- * after that the object it was called on may only be freed.
+ * after that the compiler or scanner it was called on may only be freed, and
+ * says ENGINE_PANIC to everything else. Panics are real: rules exist that
+ * compile without a word and panic in every scan (test_engine.c has one). What
+ * is not caught is a stack that overflows or memory that runs out: those kill
+ * the process.
  *
  * Threads:   a compiler and a scanner belong to the thread that made them.
  *            Rules are read-only and shared by any number of threads.
+ *            Every thread that calls in needs 2 MB of stack. A source with
+ *            more than 450 tokens that may nest is compiled on a thread of its
+ *            own, with 256 MB of (untouched) stack, while the caller waits;
+ *            where no such thread can be made, on the caller's stack.
  *            The first scan with a timeout starts one clock thread in the
  *            process; fork() after that leaves the child without timeouts.
  * Ownership: out-parameters are set only on ENGINE_OK. Each _new/_build/_load
  *            has one _free, which accepts NULL.
+ * Cost:      no function but engine_scanner_scan has a time limit, and some
+ *            sources cost the parser time that grows with a power: 12 calls
+ *            nested in each other, f(f(f(...))), take 2 seconds, 14 take 40.
+ *            Compile in a process that may be killed.
  * Strings:   pointer and length, UTF-8 unless said otherwise, no terminator.
  */
 enum engine_result {
 	ENGINE_OK = 0,
-	ENGINE_INVALID = 1, /* bad argument: NULL, not UTF-8, unknown entity */
+	ENGINE_INVALID = 1, /* bad argument: NULL, not UTF-8, unknown entity or variable */
 	ENGINE_COMPILE = 2, /* rules refused; see engine_compiler_messages */
 	ENGINE_TIMEOUT = 3, /* the scan ran into its time limit; no matches */
 	ENGINE_SCAN = 4,    /* the scan failed; see engine_last_error */
-	ENGINE_FORMAT = 5,  /* not rules that this very build serialized */
+	ENGINE_FORMAT = 5,  /* not rules that this very build serialized, or damaged */
 	ENGINE_PANIC = 6,   /* a bug in the engine; free the object */
 };
 
-/* Text of this thread's last failing call; "" if none. Valid until the next call. */
+/*
+ * Text of this thread's last failing call; "" if none. Valid until the next
+ * call of this thread. For people: it may quote rules.
+ */
 const char *engine_last_error(void);
 
 /* Version of the yara-x crate, such as "1.22.1". Static. */
@@ -47,7 +62,10 @@ void engine_buffer_free(struct engine_buffer *buf); /* zeroes it */
  * Do on this thread what must happen before a sandbox closes: open libmagic's
  * database for the `magic` module, start the timeout clock, fault in the
  * runtime of compiled conditions. Compiles and runs one rule that imports
- * every module. Call it on the thread that will scan.
+ * every module, and the file-format modules on their own. Call it on the thread
+ * that will scan: libmagic's database is opened per thread. 30 ms.
+ * ENGINE_PANIC: libmagic has no database. Afterwards scans, compiles and
+ * engine_modules open no file.
  */
 enum engine_result engine_warm_up(void);
 
@@ -72,8 +90,9 @@ struct engine_compiler;
 
 /*
  * Modules accepted: pe elf dotnet lnk macho math magic hash string time vt; any
- * other import and every include is an error. For ENGINE_FILE the legacy external variables
- * are defined: file_name file_type imphash md5 sha1 sha256 signatures ssdeep
+ * other import is an error (E100, or E010 where this build lacks the module), and
+ * so is every include. `vt` fields of other entities are E100. For ENGINE_FILE the
+ * legacy external variables are defined, empty, 0 and false: file_name file_type imphash md5 sha1 sha256 signatures ssdeep
  * tags vhash (strings), positives submissions (integers), new_file (boolean).
  */
 enum engine_result engine_compiler_new(const struct engine_compile_options *options,
@@ -83,10 +102,13 @@ void engine_compiler_free(struct engine_compiler *compiler);
 /*
  * Add one source in a namespace of its own. ENGINE_COMPILE: it had errors
  * (engine_compiler_messages has them) and nothing of it may be used; the
- * caller gives the compiler up, as earlier sources' rules share its state.
+ * caller gives the compiler up, as earlier sources' rules share its state: more
+ * sources may be added for their messages, but engine_compiler_build refuses.
  * Also ENGINE_COMPILE if the engine dropped a rule without saying so (it does
- * for syntax trees deeper than 3,000 levels); the message has code "W001".
- * Sources that are not UTF-8 are ENGINE_COMPILE with line and column.
+ * for syntax trees deeper than 3,000 levels); the message is an error with code
+ * "W001" at that rule. Sources that are not UTF-8 are ENGINE_COMPILE with line
+ * and column. ENGINE_INVALID: the namespace is empty, not UTF-8, or was added
+ * before, or the compiler is used up.
  */
 enum engine_result engine_compiler_add(struct engine_compiler *compiler,
                                        const char *ns, size_t ns_len,
@@ -95,22 +117,37 @@ enum engine_result engine_compiler_add(struct engine_compiler *compiler,
 /*
  * Every message so far as a JSON array of
  * {"level":"error"|"warning","code":"E009","title":…,"line":1,"column":5,
- *  "namespace":…,"text":the rendered report}; line and column count from 1.
+ *  "namespace":…,"text":the rendered report}; line and column count from 1,
+ * columns in characters. Errors come first, then warnings, each in source order.
+ * Warnings have words for codes, such as "slow_pattern". ENGINE_INVALID after
+ * engine_compiler_build.
  */
 enum engine_result engine_compiler_messages(const struct engine_compiler *compiler,
                                             struct engine_buffer *ret);
 
 struct engine_rules;
 
-/* Turn what was added into rules. The compiler is used up; only free it. */
+/*
+ * Turn what was added into rules. The compiler is used up; only free it.
+ * ENGINE_COMPILE: some source had errors.
+ */
 enum engine_result engine_compiler_build(struct engine_compiler *compiler,
                                          struct engine_rules **ret);
 void engine_rules_free(struct engine_rules *rules);
 
-/* Serialize with native code, so that engine_rules_load takes milliseconds. */
+/*
+ * Serialize with native code, so that engine_rules_load takes milliseconds.
+ * The bytes begin with a header that names the build and a checksum.
+ */
 enum engine_result engine_rules_serialize(const struct engine_rules *rules,
                                           struct engine_buffer *ret);
-/* Only bytes that engine_rules_serialize of this build wrote: foreign ones are unsafe. */
+/*
+ * Only bytes that engine_rules_serialize of this build wrote. ENGINE_FORMAT: they
+ * are not, or they were damaged by accident. Bytes forged on purpose can run any
+ * code: never load what an untrusted process could have written. `data` may go
+ * after the call. On a CPU with other features the native code is made anew,
+ * which takes as long as the compile did.
+ */
 enum engine_result engine_rules_load(const uint8_t *data, size_t len,
                                      struct engine_rules **ret);
 
@@ -129,16 +166,28 @@ struct engine_rule {
 	struct engine_str name;
 	const struct engine_str *tags;
 	size_t tag_count;
-	struct engine_str metadata_json; /* [["key",value],…] in source order */
+	/*
+	 * [["key",value],…] in source order, keys may repeat. Values: string,
+	 * integer (64 bits), float, boolean. Strings that are not UTF-8 (escapes
+	 * in the source) have U+FFFD in the bad places.
+	 */
+	struct engine_str metadata_json;
 };
 
 /* Call `each` for every rule in index order. What it gets dies with the call. */
 enum engine_result engine_rules_each(const struct engine_rules *rules,
                                      void (*each)(const struct engine_rule *rule, void *arg),
                                      void *arg);
-uint32_t engine_rules_count(const struct engine_rules *rules); /* private ones too */
+/* Private ones too; 0 for NULL. */
+uint32_t engine_rules_count(const struct engine_rules *rules);
 
 /* ---- Scan ---- */
+
+/*
+ * A pattern that matched so often in one scan is not searched on, and `#a` counts
+ * no further. The engine's own limit is ten times that, 40 MB for each pattern.
+ */
+enum { ENGINE_MATCHES_PER_PATTERN = 100000 };
 
 struct engine_match {
 	uint64_t offset; /* bytes from the start of the scanned data */
@@ -147,7 +196,11 @@ struct engine_match {
 
 struct engine_hit {
 	uint32_t rule_index; /* as in engine_rule.index */
-	const struct engine_match *matches; /* ascending by offset, then length */
+	/*
+	 * Of all patterns that are not private, ascending by offset, then length,
+	 * none twice. NULL or not when there are none.
+	 */
+	const struct engine_match *matches;
 	size_t match_count;
 	bool matches_cut; /* there were more than matches_max */
 };
@@ -156,16 +209,28 @@ struct engine_scanner;
 
 enum engine_result engine_scanner_new(const struct engine_rules *rules,
                                       struct engine_scanner **ret);
-void engine_scanner_free(struct engine_scanner *scanner); /* before its rules */
+/* Before or after its rules: a scanner keeps them alive. */
+void engine_scanner_free(struct engine_scanner *scanner);
 
-/* Limit for each later scan; the clock ticks once a second and rounds up. 0: none. */
+/*
+ * Limit for each later scan; the clock ticks once a second and rounds up. 0: none.
+ * It is looked at in pattern searches and loops, not while modules parse.
+ */
 enum engine_result engine_scanner_set_timeout(struct engine_scanner *scanner, uint32_t seconds);
 
-/* Give the next scan its `vt` data: a serialized vt.titan.LiveHuntData message. */
+/*
+ * Give the next scan its `vt` data: a serialized vt.titan.LiveHuntData message.
+ * It is copied, and gone after that scan. ENGINE_INVALID: it does not parse
+ * (strings must be UTF-8), and nothing changed. Fields that are not sent, all of
+ * them without data, are 0, false or "", never undefined.
+ */
 enum engine_result engine_scanner_set_vt(struct engine_scanner *scanner,
                                          const uint8_t *data, size_t len);
 
-/* Values of external variables; they stay until changed. */
+/*
+ * Values of external variables; they stay until changed. ENGINE_INVALID: no such
+ * variable (only file rules have them), another type, not UTF-8.
+ */
 enum engine_result engine_scanner_set_str(struct engine_scanner *scanner, const char *name,
                                           const char *value, size_t value_len);
 enum engine_result engine_scanner_set_int(struct engine_scanner *scanner, const char *name,
@@ -176,7 +241,9 @@ enum engine_result engine_scanner_set_bool(struct engine_scanner *scanner, const
 /*
  * Scan and call `each` for every matching rule that is not private. What it
  * gets dies with the call. At most matches_max matches a rule (the lowest offsets).
- * ENGINE_TIMEOUT, ENGINE_SCAN, ENGINE_PANIC: `each` was not called.
+ * Hits come in any order. `each` must return (no longjmp) and leave the scanner alone.
+ * ENGINE_TIMEOUT, ENGINE_SCAN, ENGINE_PANIC: `each` was not called. After
+ * ENGINE_TIMEOUT the scanner is as good as new; after the other two free it.
  */
 enum engine_result engine_scanner_scan(struct engine_scanner *scanner,
                                        const uint8_t *data, size_t len, size_t matches_max,
