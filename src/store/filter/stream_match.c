@@ -86,15 +86,21 @@ static bool match_entity(const struct filter_entity *e, const struct stream_item
 	return false;
 }
 
-static bool match_tag(const struct filter_node *term, const struct stream_item *it)
+static bool names_itself(struct str tag, const struct stream_item *it)
 {
 	uint8_t sha256[SHA256_BYTES];
 
+	return hex_decode(tag, sha256, SHA256_BYTES) && match_sha256(it, sha256);
+}
+
+static bool match_tag(const struct filter_node *term, const struct stream_item *it)
+{
+	if (!term->has_star && names_itself(term->tag, it))
+		return true;
 	for (size_t i = 0; i < it->tag_count; i++)
-		if (term->has_star ? filter_glob(term->tag, it->tags[i])
-				   : str_eq(term->tag, it->tags[i]))
+		if (filter_glob(term->tag, it->tags[i]) && !names_itself(it->tags[i], it))
 			return true;
-	return hex_decode(term->tag, sha256, SHA256_BYTES) && match_sha256(it, sha256);
+	return false;
 }
 
 static bool match_term(const struct filter_node *term, const void *item)

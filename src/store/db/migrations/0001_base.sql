@@ -3,11 +3,11 @@
 
 -- Counters that only the writer moves, in the transaction they count.
 CREATE TABLE counter (
-	name  TEXT PRIMARY KEY, -- 'generation', 'intake', 'sighting', 'id'
+	name  TEXT PRIMARY KEY, -- 'generation', 'intake', 'sighting', 'sighting_date', 'id'
 	value INTEGER NOT NULL  -- the last one given out
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counter (name, value)
-VALUES ('generation', 0), ('intake', 0), ('sighting', 0), ('id', 0);
+VALUES ('generation', 0), ('intake', 0), ('sighting', 0), ('sighting_date', 0), ('id', 0);
 
 CREATE TABLE setting (
 	name  TEXT PRIMARY KEY, -- 'instance_id', …
@@ -174,6 +174,7 @@ CREATE TABLE source_label (
 	source_kind INTEGER NOT NULL,
 	source_id   INTEGER NOT NULL,
 	label       TEXT NOT NULL,
+	kinds       INTEGER NOT NULL, -- bits of the entity kinds it was ever seen with
 	UNIQUE (owner_id, source_kind, source_id, label)
 ) STRICT;
 
@@ -196,22 +197,30 @@ CREATE TABLE sighting (
 	state       INTEGER NOT NULL DEFAULT 0 CHECK (state IN (0, 1)), -- live, tombstone
 	UNIQUE (source_kind, source_id, entity_kind, entity_id, rule)
 ) STRICT;
+-- The kinds stand before seq, so that every pair of them is one run in order of seq.
 CREATE INDEX sighting_owner ON sighting (owner_id, seq) WHERE state = 0;
-CREATE INDEX sighting_owner_kind ON sighting (owner_id, entity_kind, seq) WHERE state = 0;
-CREATE INDEX sighting_owner_source ON sighting (owner_id, source_kind, source_id, seq) WHERE state = 0;
-CREATE INDEX sighting_owner_source_kind ON sighting (owner_id, source_kind, seq) WHERE state = 0;
-CREATE INDEX sighting_owner_label ON sighting (owner_id, label_id, seq) WHERE state = 0;
-CREATE INDEX sighting_owner_entity ON sighting (owner_id, entity_id, seq) WHERE state = 0;
+CREATE INDEX sighting_kinds ON sighting (owner_id, source_kind, entity_kind, seq) WHERE state = 0;
+CREATE INDEX sighting_label ON sighting (label_id, entity_kind, seq) WHERE state = 0;
+CREATE INDEX sighting_entity ON sighting (owner_id, entity_id, seq) WHERE state = 0;
 CREATE INDEX sighting_date ON sighting (date_s, seq);
 
-CREATE TABLE sighting_tag (
+-- Each owner's tags once: few, so that patterns can be tried on all of them.
+CREATE TABLE stream_tag (
+	id       INTEGER PRIMARY KEY,
 	owner_id INTEGER NOT NULL,
-	tag      TEXT NOT NULL,
-	seq      INTEGER NOT NULL,
-	PRIMARY KEY (owner_id, tag, seq)
+	tag      TEXT NOT NULL, -- normalised
+	UNIQUE (owner_id, tag)
+) STRICT;
+
+-- Of live sightings; without the tag that is the entity's own SHA-256.
+CREATE TABLE sighting_tag (
+	tag_id INTEGER NOT NULL REFERENCES stream_tag (id),
+	seq    INTEGER NOT NULL,
+	PRIMARY KEY (tag_id, seq)
 ) STRICT, WITHOUT ROWID;
 
 -- Live sightings by source, entity kind and day; kept with every insert and delete.
+-- source_id 0: all sources of the kind.
 CREATE TABLE stream_count (
 	owner_id    INTEGER NOT NULL,
 	source_kind INTEGER NOT NULL,

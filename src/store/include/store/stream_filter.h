@@ -63,7 +63,8 @@ struct stream_item {
  *   - text without a key: that, or it is a tag (whole, normalised, `*` allowed),
  *     or it is the entity's id;
  *   - a tag of 64 hex digits is also the file or URL of that SHA-256: a hunting
- *     notification's tags name it, whether they were stored with it or not.
+ *     notification's tags name it, whether they were stored with it or not. A
+ *     pattern (`*`) is not tried on that one.
  */
 bool filter_match(const struct filter_node *filter, const struct stream_item *item);
 #endif
