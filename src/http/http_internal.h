@@ -165,6 +165,7 @@ enum async_state {
 	ASYNC_PENDING, /* suspend was called, the handler may still run */
 	ASYNC_PARKED,  /* libmicrohttpd has put the connection aside */
 	ASYNC_RESUMED,
+	ASYNC_OVER, /* the loop has it back */
 };
 
 struct http_exchange {

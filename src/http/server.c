@@ -134,10 +134,18 @@ static enum MHD_Result exchange_data(struct http_exchange *x, const char *p, siz
 	return MHD_NO;
 }
 
+/* Back from another thread: once, in the final call or, if the client was gone, at the end. */
+static void exchange_unsuspend(struct http_exchange *x)
+{
+	if (x->async == ASYNC_RESUMED) {
+		x->async = ASYNC_OVER;
+		x->server->suspended--;
+	}
+}
+
 static enum MHD_Result exchange_answer(struct http_exchange *x)
 {
-	if (x->async != ASYNC_NONE)
-		x->server->suspended--;
+	exchange_unsuspend(x);
 	if (!http_responded(&x->req))
 		exchange_fail(x, 500, "No answer was made");
 	return exchange_queue(x);
@@ -205,6 +213,8 @@ static void on_completed(void *server, struct MHD_Connection *mhd, void **contex
 		return;
 	x = exchange_check(*context);
 	*context = NULL;
+	exchange_unsuspend(x);
+	REQUIRE(x->async == ASYNC_NONE || x->async == ASYNC_OVER);
 	body_abort(x);
 	/* libmicrohttpd may have answered itself, then there is a status that is not ours. */
 	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_HTTP_STATUS);

@@ -24,6 +24,8 @@
  * request line or header, head over its memory limit, a Content-Length that is
  * no number) it answers itself with a short HTML page, 400, 413, 414, 431 or 505, and
  * closes. on_done is called for those only if the request line was good.
+ * Nor does it always notice at once that a client closed in the middle of a
+ * head or body: then the limits below end it.
  */
 struct http_server;
 
