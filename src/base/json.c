@@ -84,7 +84,7 @@ void json_z(struct json *j, const char *z)
 	if (z)
 		json_str(j, str_of(z));
 	else
-		json_null(j);
+		json_put_null(j);
 }
 
 void json_i64(struct json *j, int64_t v)
@@ -109,7 +109,7 @@ void json_f64(struct json *j, double v)
 	char *plus;
 
 	if (!isfinite(v)) {
-		json_null(j);
+		json_put_null(j);
 		return;
 	}
 	json_before_value(j);
@@ -135,7 +135,7 @@ void json_bool(struct json *j, bool v)
 	buf_add_z(j->out, v ? "true" : "false");
 }
 
-void json_null(struct json *j)
+void json_put_null(struct json *j)
 {
 	json_before_value(j);
 	buf_add_z(j->out, "null");

@@ -23,7 +23,7 @@ static void test_document(void **state)
 	json_u64(&j, UINT64_MAX);
 	json_i64(&j, INT64_MIN);
 	json_bool(&j, false);
-	json_null(&j);
+	json_put_null(&j);
 	json_obj(&j);
 	json_obj_end(&j);
 	json_arr(&j);
@@ -205,7 +205,7 @@ static void test_full(void **state)
 static void value_without_key(struct json *j)
 {
 	json_obj(j);
-	json_null(j);
+	json_put_null(j);
 }
 
 static void key_in_array(struct json *j)
@@ -252,8 +252,8 @@ static void no_value(struct json *j)
 
 static void two_values(struct json *j)
 {
-	json_null(j);
-	json_null(j);
+	json_put_null(j);
+	json_put_null(j);
 }
 
 static void too_deep(struct json *j)

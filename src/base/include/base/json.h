@@ -31,7 +31,7 @@ void json_u64(struct json *j, uint64_t v);
 /* Shortest form that reads back the same, whole ones as "100.0"; not finite writes null. */
 void json_f64(struct json *j, double v);
 void json_bool(struct json *j, bool v);
-void json_null(struct json *j);
+void json_put_null(struct json *j);
 /* Splice text that is one complete JSON value already. */
 void json_raw(struct json *j, struct str value);
 /* Splice the inside of a stored object ("\"a\":1,\"b\":2"), inside an open object. */
