@@ -131,6 +131,9 @@ CREATE TABLE ruleset (
 	deleted     INTEGER NOT NULL DEFAULT 0 CHECK (deleted IN (0, 1))
 ) STRICT;
 CREATE INDEX ruleset_owner ON ruleset (owner_id, id) WHERE deleted = 0;
+CREATE INDEX ruleset_owner_name ON ruleset (owner_id, name, id) WHERE deleted = 0;
+CREATE INDEX ruleset_owner_created ON ruleset (owner_id, created_s, id) WHERE deleted = 0;
+CREATE INDEX ruleset_owner_modified ON ruleset (owner_id, modified_s, id) WHERE deleted = 0;
 CREATE INDEX ruleset_live ON ruleset (entity, id) WHERE enabled = 1 AND deleted = 0;
 CREATE INDEX ruleset_disable ON ruleset (scheduled_disable_s) WHERE scheduled_disable_s IS NOT NULL;
 
