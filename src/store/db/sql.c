@@ -51,8 +51,8 @@ struct sql_db {
 	struct sql_options options; /* strings owned */
 	struct lock lock;           /* guards what follows */
 	struct cond given;          /* a reader came back */
-	struct sql_conn *idle GUARDED_BY(lock);
-	uint32_t readers_out GUARDED_BY(lock);
+	struct sql_conn *idle;
+	uint32_t readers_out;
 };
 
 /* Statements */
@@ -314,6 +314,7 @@ int sql_savepoint_release(struct sql_conn *conn, struct err *err)
 
 void sql_savepoint_rollback(struct sql_conn *conn)
 {
+	REQUIRE(conn->running == 0);
 	/* The database may have given up the whole transaction by itself. */
 	if (!sql_in_transaction(conn))
 		return;

@@ -111,9 +111,11 @@ static int sq_fail(struct err *err, sqlite3 *db, int rc)
 static int sq_log_grew(void *arg, sqlite3 *db, const char *name, int pages)
 {
 	struct sq *q = arg;
+	uint32_t before = q->log_pages;
 
 	q->log_pages = (uint32_t)pages;
-	if (pages >= LOG_PAGES_MAX)
+	/* At every multiple, not at every commit: a reader may be in the way for long. */
+	if (q->log_pages / LOG_PAGES_MAX > before / LOG_PAGES_MAX)
 		(void)sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	return SQLITE_OK;
 }
@@ -257,8 +259,7 @@ static int bind_one(sqlite3_stmt *s, int i, const struct sql_val *v)
 	case SQL_VAL_BLOB:
 		return sqlite3_bind_blob64(s, i, p, v->s.n, SQLITE_STATIC);
 	}
-	REQUIRE(!"a kind of value");
-	return SQLITE_MISUSE;
+	return SQLITE_MISUSE; /* no kind of ours: sq_fail stops */
 }
 
 static int sq_bind(void *handle, void *stmt, const struct sql_val *vals, size_t n, struct err *err)
@@ -403,16 +404,17 @@ static bool sq_in_transaction(void *handle)
 static int sq_checkpoint(void *handle, bool all, struct err *err)
 {
 	struct sq *q = handle;
-	int rc = sqlite3_wal_checkpoint_v2(
-		q->db, "main", all ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, NULL,
-		NULL);
+	int mode = all ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+	int logged = 0, moved = 0;
+	int rc = sqlite3_wal_checkpoint_v2(q->db, "main", mode, &logged, &moved);
 
-	if (rc == SQLITE_OK)
-		q->log_pages = 0;
 	/* Someone reads or checkpoints: there is another time. */
-	if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY)
+	if ((rc & 0xff) == SQLITE_BUSY)
 		return 0;
-	return sq_fail(err, q->db, rc);
+	if (rc != SQLITE_OK)
+		return sq_fail(err, q->db, rc);
+	q->log_pages = logged > moved ? (uint32_t)(logged - moved) : 0;
+	return 0;
 }
 
 static uint32_t sq_log_pages(void *handle)

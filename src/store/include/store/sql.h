@@ -166,7 +166,8 @@ MUST_USE int sql_transact(struct sql_conn *conn,
  * way; waits for nobody. For idle moments, on a writing connection.
  */
 MUST_USE int sql_checkpoint(struct sql_conn *conn, struct err *err);
-/* Pages in the write-ahead log after this connection's last commit. */
+/* Pages in the write-ahead log after this connection's last commit; after its checkpoint,
+ * those that could not be moved. */
 uint32_t sql_log_pages(const struct sql_conn *conn);
 
 /*
