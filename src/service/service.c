@@ -268,6 +268,11 @@ int service_run(struct service *svc, void (*fn)(void *arg), void *arg, struct er
 	return pool_run(svc->pool, fn, arg, err);
 }
 
+void service_drain(struct service *svc)
+{
+	hunt_drain(svc);
+}
+
 bool service_is_ready(struct service *svc, const char **ret_why)
 {
 	struct sql_conn *conn;

@@ -55,6 +55,12 @@ const struct service_options *service_get_options(const struct service *svc);
 /* Blocking work off the HTTP loops: a bounded pool. ERR_BUSY when its queue is full. */
 MUST_USE int service_run(struct service *svc, void (*fn)(void *arg), void *arg, struct err *err);
 
+/*
+ * Wait until every queued analysis is completed. For commands that hunt without
+ * a server and for tests; not on the writer's thread.
+ */
+void service_drain(struct service *svc);
+
 /* Ready to serve; *ret_why (static) says what is missing otherwise. */
 bool service_is_ready(struct service *svc, const char **ret_why);
 #endif

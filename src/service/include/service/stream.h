@@ -21,6 +21,45 @@ void stream_env_init(struct stream_env *ret, struct service *svc, struct sql_con
 /* For stream_cursor: of this data folder, the same after a restart. */
 uint64_t stream_cursor_key(const struct service *svc);
 
+/* What a client asked for; see GET /ioc_stream. Strings with p NULL were not given. */
+struct stream_request {
+	int64_t owner_id;
+	struct str filter;
+	struct str cursor;
+	uint32_t limit;
+	bool has_limit;
+	bool has_order;
+	bool oldest_first;
+	bool has_descriptors_only;
+	bool descriptors_only;
+};
+
+struct stream_answer {
+	struct stream_entry *entries;
+	size_t count;
+	struct str *reports; /* by entry: attributes as JSON, empty if the entity is gone; NULL for
+				descriptors */
+	uint64_t total;      /* all that match; counted on the first page, carried in the cursor */
+	struct str next;     /* cursor of the next page; empty on the last */
+	/* as they hold, the cursor considered */
+	struct str filter;
+	uint32_t limit;
+	bool oldest_first;
+	bool descriptors_only;
+};
+
+/*
+ * One page. A cursor alone is enough; filter and order given beside it must be
+ * its own. Reads of one moment; may take milliseconds (a count more): not on an
+ * HTTP loop. ERR_INVALID: filter or cursor, with a text for the client.
+ */
+MUST_USE int stream_read(struct service *svc, const struct stream_request *ask, struct arena *arena,
+			 struct stream_answer *ret, struct err *err);
+
+/* One notification. ERR_NOT_FOUND: unknown, deleted, somebody else's. */
+MUST_USE int stream_find(struct service *svc, int64_t owner_id, int64_t seq, struct arena *arena,
+			 struct stream_entry *ret, struct err *err);
+
 /* Delete one notification; blocks. ERR_NOT_FOUND: unknown or somebody else's. */
 MUST_USE int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, struct err *err);
 

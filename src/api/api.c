@@ -1,0 +1,173 @@
+#include "api_internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+const struct http_route api_routes[] = {
+#define ROUTE(method_, pattern_, handler_, who_, body_max_, upload_, answer_, summary_)            \
+	{ .method = HTTP_##method_,                                                                \
+	  .pattern = (pattern_),                                                                   \
+	  .handler = handler_,                                                                     \
+	  .upload = (upload_),                                                                     \
+	  .body_max = (body_max_),                                                                 \
+	  .flags = WHO_##who_,                                                                     \
+	  .name = #handler_,                                                                       \
+	  .summary = (summary_),                                                                   \
+	  .extra = (answer_) },
+#include "routes.def"
+#undef ROUTE
+};
+const size_t api_route_count = sizeof api_routes / sizeof api_routes[0];
+
+struct api_call *api_call_of(struct http_request *req)
+{
+	return req->user;
+}
+
+int64_t api_user_id(struct http_request *req)
+{
+	struct api_call *call = api_call_of(req);
+
+	return call ? call->user.id : 0;
+}
+
+/* ---- Who is it, may he? ---- */
+
+static enum user_role role_needed(enum api_who who)
+{
+	switch (who) {
+	case WHO_VIEWER:
+		return ROLE_VIEWER;
+	case WHO_HUNTER:
+		return ROLE_HUNTER;
+	case WHO_OPEN:
+	case WHO_ADMIN:
+		break;
+	}
+	return ROLE_ADMIN;
+}
+
+static void authenticate(struct http_request *req, struct api *api, enum api_who who)
+{
+	struct api_call *call = arena_must(req->arena, sizeof *call);
+	struct str key = http_header(req, "x-apikey");
+	struct err err;
+	int rc;
+
+	if (!key.p || !key.n) {
+		api_error(req, 401, "AuthenticationRequiredError", "X-Apikey header is missing");
+		return;
+	}
+	rc = user_authenticate(api->svc, key, &call->user, &err);
+	if (rc == -ERR_FORBIDDEN) {
+		api_error(req, 401, "UserNotActiveError", "The account is not active");
+	} else if (rc) {
+		api_fail(req, rc, &err);
+	} else if (call->user.role < role_needed(who)) {
+		api_error(req, 403, "ForbiddenError",
+			  "You are not authorized to perform the requested operation");
+	} else {
+		req->user = call;
+		user_seen(api->svc, &call->user);
+	}
+}
+
+static void on_head(struct http_request *req, void *arg)
+{
+	enum api_who who = (enum api_who)req->route->flags;
+
+	if (who != WHO_OPEN)
+		authenticate(req, arg, who);
+}
+
+/* ---- Faults that HTTP finds ---- */
+
+static const char *code_of_status(unsigned status)
+{
+	switch (status) {
+	case 404:
+		return "NotFoundError";
+	case 408:
+		return "DeadlineExceededError";
+	case 500:
+	case 503:
+		return "TransientError";
+	default:
+		return "BadRequestError";
+	}
+}
+
+static void on_error(struct http_request *req, unsigned status, const char *text, void *arg)
+{
+	(void)arg;
+	api_error(req, status, code_of_status(status), "%s", text);
+}
+
+/* ---- One line a request ---- */
+
+static void on_done(struct http_request *req, const struct http_done *done, void *arg)
+{
+	struct api *api = arg;
+	struct api_call *call = api_call_of(req);
+
+	if (!api->log_requests)
+		return;
+	log_event(LOG_INFO, "request", LOG_STR("request_id", req->id),
+		  LOG_Z("method", req->method_text), LOG_STR("path", req->path),
+		  LOG_Z("route", req->route ? req->route->name : "-"),
+		  LOG_I64("status", done->status), LOG_Z("user", call ? call->user.name : "-"),
+		  LOG_STR("remote", req->remote), LOG_I64("received_bytes", done->received_bytes),
+		  LOG_I64("sent_bytes", done->body_bytes), LOG_I64("duration_us", done->us));
+}
+
+/* ---- Life ---- */
+
+int api_open(struct api **ret, struct service *svc, const struct api_options *options,
+	     struct err *err)
+{
+	struct api *api = mem_must_zalloc(sizeof *api);
+	struct http_server_options http = {
+		.address = options->address,
+		.port = options->port,
+		.threads = options->threads,
+		.connections_max = options->connections_max,
+		.trust_forwarded = options->trust_forwarded,
+		.routes = api_routes,
+		.route_count = api_route_count,
+		.on_head = on_head,
+		.on_error = on_error,
+		.on_done = on_done,
+		.arg = api,
+	};
+	int rc;
+
+	api->svc = svc;
+	api->log_requests = options->log_requests;
+	api->tokens = upload_tokens_new();
+	rc = http_server_open(&api->server, &http, err);
+	if (rc) {
+		api_close(api, 0);
+		return rc;
+	}
+	*ret = api;
+	return 0;
+}
+
+uint16_t api_port(const struct api *api)
+{
+	return http_server_port(api->server);
+}
+
+void api_stop_accepting(struct api *api)
+{
+	http_server_stop_accepting(api->server);
+}
+
+void api_close(struct api *api, uint32_t grace_ms)
+{
+	if (!api)
+		return;
+	http_server_close(api->server, grace_ms);
+	upload_tokens_free(api->tokens);
+	free(api);
+}

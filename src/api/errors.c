@@ -1,0 +1,69 @@
+#include "api_internal.h"
+
+#include <stdarg.h>
+
+#include "base/log.h"
+
+struct api_error_row {
+	unsigned status;
+	const char *code;
+	const char *text;
+};
+
+static const struct api_error_row rows[ERR_KIND_COUNT] = {
+#define API_ERROR(kind, status, code, text) [ERR_##kind] = { (status), (code), (text) },
+#include "errors.def"
+#undef API_ERROR
+};
+
+static void put_error(struct http_request *req, unsigned status, const char *code, struct str text)
+{
+	struct buf out = BUF_INIT(API_RESPONSE_MAX);
+	struct json j;
+
+	json_init(&j, &out);
+	json_obj(&j);
+	json_key(&j, "error");
+	json_obj(&j);
+	json_kv_z(&j, "code", code);
+	json_kv_str(&j, "message", text);
+	json_obj_end(&j);
+	json_obj_end(&j);
+	json_end(&j);
+	if (status == 429 || status == 503)
+		http_respond_header(req, "Retry-After", STR("5"));
+	http_respond_buf(req, status, &out);
+}
+
+void api_error(struct http_request *req, unsigned status, const char *code, const char *fmt, ...)
+{
+	AUTO(buf_release) struct buf text = BUF_INIT(64 * 1024);
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vaddf(&text, fmt, ap);
+	va_end(ap);
+	put_error(req, status, code, buf_str(&text));
+}
+
+void api_fail(struct http_request *req, int rc, const struct err *err)
+{
+	const struct api_error_row *row;
+
+	REQUIRE(rc < 0 && -rc < ERR_KIND_COUNT);
+	row = &rows[-rc];
+	REQUIRE(row->code);
+	if (row->text)
+		log_event(row->status >= 500 && rc != -ERR_BUSY && rc != -ERR_CLOSED ? LOG_WARN
+										     : LOG_INFO,
+			  "request_failed", LOG_STR("request_id", req->id),
+			  LOG_Z("kind", err_kind_name((enum err_kind) - rc)),
+			  LOG_Z("error", err->msg));
+	put_error(req, row->status, row->code, str_of(row->text ? row->text : err->msg));
+}
+
+void api_not_found(struct http_request *req, const char *what, struct str id)
+{
+	api_error(req, 404, "NotFoundError", "%s \"" STR_FMT "\" not found", what,
+		  STR_ARG(id.n > 256 ? str_make(id.p, 256) : id));
+}

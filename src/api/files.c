@@ -1,0 +1,401 @@
+#include "api_internal.h"
+
+#include <stdio.h>
+
+#include "base/hex.h"
+
+/* ---- Upload ---- */
+
+/* State of one upload request (http_request.upload). */
+struct upload_call {
+	struct upload *upload; /* NULL until the part "file" begins, and after it was handed on */
+	bool complete;
+};
+
+static void upload_refuse(struct http_request *req, int rc, const struct err *err)
+{
+	api_fail(req, rc, err);
+}
+
+static enum http_part_use upload_begin(struct http_request *req, const struct http_part *part,
+				       struct api *api, uint64_t bytes_max)
+{
+	const struct upload_options options = {
+		.user_id = api_user_id(req),
+		.lane = LANE_API,
+		.name = part->filename,
+		.corpus = STR("main"),
+		.interface = "api",
+		.bytes_max = bytes_max,
+	};
+	struct upload_call *call = req->upload;
+	struct err err;
+	int rc;
+
+	if (!part->name.p) {
+		api_error(req, 400, "BadRequestError",
+			  "The body must be multipart/form-data with a part \"file\"");
+		return HTTP_PART_STOP;
+	}
+	if (!str_eq_z(part->name, "file"))
+		return str_eq_z(part->name, "password") ? HTTP_PART_FIELD : HTTP_PART_SKIP;
+	if (call) {
+		api_error(req, 400, "BadRequestError", "There is more than one part \"file\"");
+		return HTTP_PART_STOP;
+	}
+	call = arena_must(req->arena, sizeof *call);
+	rc = upload_new(&call->upload, api->svc, &options, &err);
+	if (rc) {
+		upload_refuse(req, rc, &err);
+		return HTTP_PART_STOP;
+	}
+	req->upload = call;
+	return HTTP_PART_STREAM;
+}
+
+static enum http_part_use upload_begin_direct(struct http_request *req,
+					      const struct http_part *part, void *arg)
+{
+	return upload_begin(req, part, arg, LIMIT_UPLOAD_DIRECT_BYTES);
+}
+
+static enum http_part_use upload_begin_large(struct http_request *req, const struct http_part *part,
+					     void *arg)
+{
+	struct api *api = arg;
+
+	if (!req->upload && str_eq_z(part->name, "file") &&
+	    !upload_token_use(api->tokens, req->params[0], api_user_id(req),
+			      clock_unix_s(service_clock(api->svc)))) {
+		api_error(req, 400, "BadRequestError",
+			  "This upload address is unknown, used or too old: ask for a new one");
+		return HTTP_PART_STOP;
+	}
+	return upload_begin(req, part, api, LIMIT_SAMPLE_BYTES);
+}
+
+static bool upload_data(struct http_request *req, const void *p, size_t n, void *arg)
+{
+	struct upload_call *call = req->upload;
+	struct err err;
+	int rc = upload_add(call->upload, p, n, &err);
+
+	(void)arg;
+	if (rc)
+		upload_refuse(req, rc, &err);
+	return rc == 0;
+}
+
+static bool upload_part_end(struct http_request *req, void *arg)
+{
+	struct upload_call *call = req->upload;
+
+	(void)arg;
+	call->complete = true;
+	return true;
+}
+
+static void upload_aborted(struct http_request *req, void *arg)
+{
+	struct upload_call *call = req->upload;
+
+	(void)arg;
+	if (call) {
+		upload_free(call->upload);
+		call->upload = NULL;
+	}
+}
+
+const struct http_upload upload_direct = { upload_begin_direct, upload_data, upload_part_end,
+					   upload_aborted };
+const struct http_upload upload_large = { upload_begin_large, upload_data, upload_part_end,
+					  upload_aborted };
+
+static void put_analysis_descriptor(struct http_request *req, const struct upload_outcome *o)
+{
+	struct buf out = BUF_INIT(API_RESPONSE_MAX);
+	char id[ANALYSIS_ID_CHARS + 1];
+	struct json j;
+
+	analysis_id_format(o->hashes.sha256, o->intake, id);
+	json_init(&j, &out);
+	json_obj(&j);
+	json_key(&j, "data");
+	json_obj(&j);
+	json_kv_z(&j, "type", "analysis");
+	json_kv_z(&j, "id", id);
+	api_links_self(&j, req, "/analyses/%s", id);
+	json_obj_end(&j);
+	json_obj_end(&j);
+	json_end(&j);
+	api_send(req, &out);
+}
+
+/* On the writer's thread: only the answer is made here. */
+static void upload_answered(const struct upload_outcome *outcome, int rc, const struct err *err,
+			    void *arg)
+{
+	struct http_request *req = arg;
+
+	if (rc)
+		api_fail(req, rc, err);
+	else
+		put_analysis_descriptor(req, outcome);
+	http_request_resume(req);
+}
+
+void post_file(struct http_request *req, void *arg)
+{
+	struct upload_call *call = req->upload;
+	struct upload *upload;
+	struct err err;
+	int rc;
+
+	(void)arg;
+	if (!call || !call->complete) {
+		api_error(req, 400, "BadRequestError",
+			  "The body must be multipart/form-data with a part \"file\"");
+		if (call)
+			upload_aborted(req, arg);
+		return;
+	}
+	upload = STEAL(call->upload);
+	http_request_suspend(req);
+	rc = upload_finish(upload, upload_answered, req, &err);
+	if (rc) {
+		api_fail(req, rc, &err);
+		http_request_resume(req);
+	}
+}
+
+void get_upload_url(struct http_request *req, void *arg)
+{
+	struct api *api = arg;
+	struct buf out = BUF_INIT(API_RESPONSE_MAX);
+	AUTO(buf_release) struct buf url = BUF_INIT(4096);
+	char token[UPLOAD_TOKEN_CHARS + 1];
+	struct json j;
+
+	if (!upload_token_make(api->tokens, api_user_id(req), clock_unix_s(service_clock(api->svc)),
+			       token)) {
+		api_error(req, 503, "TransientError", "Too many upload addresses are waiting");
+		return;
+	}
+	api_link(&url, req, "/files/upload/%s", token);
+	json_init(&j, &out);
+	json_obj(&j);
+	json_kv_str(&j, "data", buf_str(&url));
+	json_obj_end(&j);
+	json_end(&j);
+	api_send(req, &out);
+}
+
+/* ---- Reading ---- */
+
+/* The file named in the path; false: answered. */
+static bool find_file(struct http_request *req, struct api *api, struct file_info *ret)
+{
+	struct err err;
+	int rc = file_get(api->svc, req->params[0], req->arena, ret, &err);
+
+	if (rc == -ERR_NOT_FOUND)
+		api_not_found(req, "File", req->params[0]);
+	else if (rc)
+		api_fail(req, rc, &err);
+	return rc == 0;
+}
+
+static void send_file(struct http_request *req, const uint8_t *sha256, struct str report)
+{
+	struct buf out = BUF_INIT(API_RESPONSE_MAX);
+	struct json j;
+
+	json_init(&j, &out);
+	json_obj(&j);
+	json_key(&j, "data");
+	json_obj(&j);
+	api_file_object(&j, req, sha256, report);
+	json_obj_end(&j);
+	json_obj_end(&j);
+	json_end(&j);
+	api_send(req, &out);
+}
+
+void get_file(struct http_request *req, void *arg)
+{
+	struct file_info file;
+
+	if (find_file(req, arg, &file))
+		send_file(req, file.hashes.sha256, file.report);
+}
+
+struct held_pack {
+	struct packs *packs;
+	struct pack_file *file;
+};
+
+static void release_pack(void *arg)
+{
+	struct held_pack *held = arg;
+
+	pack_file_put(held->packs, held->file);
+}
+
+void get_download(struct http_request *req, void *arg)
+{
+	struct api *api = arg;
+	struct held_pack *held = arena_must(req->arena, sizeof *held);
+	char hex[2 * SHA256_BYTES + 1], disposition[128];
+	struct file_info file;
+	struct err err;
+	int rc;
+
+	if (!find_file(req, api, &file))
+		return;
+	held->packs = service_packs(api->svc);
+	rc = packs_get(held->packs, file.at.pack, &held->file, &err);
+	if (rc) {
+		api_fail(req, rc, &err);
+		return;
+	}
+	hex_encode(file.hashes.sha256, SHA256_BYTES, hex);
+	snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", hex);
+	http_respond_header(req, "Content-Type", STR("application/octet-stream"));
+	http_respond_header(req, "Content-Disposition", str_of(disposition));
+	http_respond_header(req, "X-Content-Type-Options", STR("nosniff"));
+	http_respond_fd(req, 200, pack_file_fd(held->file), file.at.offset, file.at.len,
+			release_pack, held);
+}
+
+void post_analyse(struct http_request *req, void *arg)
+{
+	struct api *api = arg;
+	struct file_info file;
+	struct err err;
+	int rc;
+
+	if (!find_file(req, api, &file))
+		return;
+	http_request_suspend(req);
+	rc = file_reanalyse(api->svc, &file, api_user_id(req), upload_answered, req, &err);
+	if (rc) {
+		api_fail(req, rc, &err);
+		http_request_resume(req);
+	}
+}
+
+/* ---- Removing: blocks, so on the pool ---- */
+
+struct file_call {
+	struct http_request *req;
+	struct api *api;
+};
+
+static void delete_file_run(void *arg)
+{
+	struct file_call *call = arg;
+	struct http_request *req = call->req;
+	struct err err;
+	int rc = file_remove(call->api->svc, req->params[0], api_user_id(req), &err);
+
+	if (rc == -ERR_NOT_FOUND)
+		api_not_found(req, "File", req->params[0]);
+	else if (rc)
+		api_fail(req, rc, &err);
+	else
+		api_send_empty(req);
+	http_request_resume(req);
+}
+
+void delete_file(struct http_request *req, void *arg)
+{
+	struct file_call *call = arena_must(req->arena, sizeof *call);
+
+	*call = (struct file_call){ req, arg };
+	api_run(req, arg, delete_file_run, call);
+}
+
+/* ---- Analyses ---- */
+
+static bool find_analysis(struct http_request *req, struct api *api, struct analysis_info *ret)
+{
+	struct err err;
+	int rc = analysis_get(api->svc, req->params[0], req->arena, ret, &err);
+
+	if (rc == -ERR_NOT_FOUND || rc == -ERR_INVALID)
+		api_not_found(req, "Analysis", req->params[0]);
+	else if (rc)
+		api_fail(req, rc, &err);
+	return rc == 0;
+}
+
+static void put_analysis(struct json *j, struct http_request *req, const struct analysis_info *a)
+{
+	static const char *const states[] = { "queued", "in-progress", "completed" };
+	static const char *const categories[] = { "malicious",  "suspicious",
+						  "undetected", "harmless",
+						  "timeout",    "confirmed-timeout",
+						  "failure",    "type-unsupported" };
+
+	json_kv_z(j, "type", "analysis");
+	json_kv_str(j, "id", req->params[0]);
+	api_links_self(j, req, "/analyses/" STR_FMT, STR_ARG(req->params[0]));
+	json_key(j, "attributes");
+	json_obj(j);
+	json_kv_i64(j, "date", a->completed_s ? a->completed_s : a->created_s);
+	json_kv_z(j, "status", states[a->state]);
+	json_key(j, "stats");
+	json_obj(j);
+	for (size_t i = 0; i < sizeof categories / sizeof categories[0]; i++)
+		json_kv_i64(j, categories[i], 0);
+	json_obj_end(j);
+	json_key(j, "results");
+	json_obj(j);
+	json_obj_end(j);
+	if (a->generation)
+		json_kv_i64(j, "hunting_generation", a->generation);
+	if (a->state == ANALYSIS_COMPLETED) {
+		json_key(j, "not_run");
+		json_raw(j, a->not_run.n ? a->not_run : STR("[]"));
+	}
+	json_obj_end(j);
+}
+
+void get_analysis(struct http_request *req, void *arg)
+{
+	struct buf out = BUF_INIT(API_RESPONSE_MAX);
+	struct analysis_info a;
+	struct json j;
+
+	if (!find_analysis(req, arg, &a))
+		return;
+	json_init(&j, &out);
+	json_obj(&j);
+	json_key(&j, "data");
+	json_obj(&j);
+	put_analysis(&j, req, &a);
+	json_obj_end(&j);
+	json_key(&j, "meta");
+	json_obj(&j);
+	json_obj_end(&j);
+	json_obj_end(&j);
+	json_end(&j);
+	api_send(req, &out);
+}
+
+void get_analysis_item(struct http_request *req, void *arg)
+{
+	struct api *api = arg;
+	struct analysis_info a;
+	struct file_info file;
+	struct err err;
+	int rc;
+
+	if (!find_analysis(req, api, &a))
+		return;
+	rc = file_get_sha256(api->svc, a.sha256, req->arena, &file, &err);
+	if (rc)
+		api_fail(req, rc, &err);
+	else
+		send_file(req, a.sha256, file.report);
+}

@@ -1,0 +1,158 @@
+#include "api_internal.h"
+
+#include "api_schemas.h"
+
+/*
+ * OpenAPI 3.1 from the route table. The schemas are files of src/api/schema, put
+ * into api_schemas.h at build time: one name and one JSON text each.
+ */
+
+static const char *const method_names[HTTP_METHOD_COUNT] = {
+	[HTTP_GET] = "get",     [HTTP_POST] = "post",     [HTTP_PUT] = "put",
+	[HTTP_PATCH] = "patch", [HTTP_DELETE] = "delete",
+};
+
+static void put_parameters(struct json *j, const char *pattern)
+{
+	const char *p = pattern;
+
+	json_key(j, "parameters");
+	json_arr(j);
+	while ((p = strchr(p, '{'))) {
+		const char *end = strchr(p, '}');
+
+		REQUIRE(end);
+		json_obj(j);
+		json_kv_str(j, "name", str_make(p + 1, (size_t)(end - p - 1)));
+		json_kv_z(j, "in", "path");
+		json_kv_bool(j, "required", true);
+		json_key(j, "schema");
+		json_raw(j, STR("{\"type\":\"string\"}"));
+		json_obj_end(j);
+		p = end;
+	}
+	for (size_t i = 0; i < api_query_schema_count; i++) {
+		if (strcmp(api_query_schemas[i].pattern, pattern) == 0)
+			json_raw(j, api_query_schemas[i].json);
+	}
+	json_arr_end(j);
+}
+
+static void put_answer(struct json *j, const char *status, const char *text, const char *type,
+		       const char *schema)
+{
+	AUTO(buf_release) struct buf ref = BUF_INIT(256);
+
+	json_key(j, status);
+	json_obj(j);
+	json_kv_z(j, "description", text);
+	json_key(j, "content");
+	json_obj(j);
+	json_key(j, type);
+	json_obj(j);
+	json_key(j, "schema");
+	json_obj(j);
+	buf_addf(&ref, "#/components/schemas/%s", schema);
+	json_kv_str(j, "$ref", buf_str(&ref));
+	json_obj_end(j);
+	json_obj_end(j);
+	json_obj_end(j);
+	json_obj_end(j);
+}
+
+static const char *type_of_answer(const char *schema)
+{
+	if (strcmp(schema, "text") == 0)
+		return "text/plain";
+	if (strcmp(schema, "bytes") == 0)
+		return "application/octet-stream";
+	return "application/json";
+}
+
+static void put_body(struct json *j, const struct http_route *r)
+{
+	if (!r->upload &&
+	    !(r->body_max && (r->method == HTTP_PATCH || strstr(r->pattern, "rulesets"))))
+		return;
+	json_key(j, "requestBody");
+	if (r->upload)
+		json_raw(j,
+			 STR("{\"required\":true,\"content\":{\"multipart/form-data\":{\"schema\":"
+			     "{\"type\":\"object\",\"required\":[\"file\"],\"properties\":"
+			     "{\"file\":{\"type\":\"string\",\"format\":\"binary\"},"
+			     "\"password\":{\"type\":\"string\"}}}}}}"));
+	else
+		json_raw(j, STR("{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
+				"{\"$ref\":\"#/components/schemas/hunting_ruleset_request\"}}}}"));
+}
+
+static void put_operation(struct json *j, const struct http_route *r)
+{
+	json_key(j, method_names[r->method]);
+	json_obj(j);
+	json_kv_z(j, "operationId", r->name);
+	json_kv_z(j, "summary", r->summary);
+	put_parameters(j, r->pattern);
+	put_body(j, r);
+	if (r->flags != WHO_OPEN) {
+		json_key(j, "security");
+		json_raw(j, STR("[{\"apikey\":[]}]"));
+	}
+	json_key(j, "responses");
+	json_obj(j);
+	put_answer(j, "200", "Success", type_of_answer(r->extra), r->extra);
+	put_answer(j, "default", "Failure", "application/json", "error");
+	json_obj_end(j);
+	json_obj_end(j);
+}
+
+/* Routes of one path stand together in the table, or not: the first one writes them all. */
+static bool is_first_of_path(const struct http_route *routes, size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		if (strcmp(routes[k].pattern, routes[i].pattern) == 0)
+			return false;
+	}
+	return true;
+}
+
+void openapi_render(struct buf *out, const struct http_route *routes, size_t n)
+{
+	struct json j;
+
+	json_init(&j, out);
+	json_obj(&j);
+	json_kv_z(&j, "openapi", "3.1.0");
+	json_key(&j, "info");
+	json_raw(&j, STR("{\"title\":\"weir\",\"version\":\"0.1.0\",\"description\":"
+			 "\"VirusTotal's API v3 for hunting, over one's own samples\"}"));
+	json_key(&j, "paths");
+	json_obj(&j);
+	for (size_t i = 0; i < n; i++) {
+		if (!is_first_of_path(routes, i))
+			continue;
+		json_key(&j, routes[i].pattern);
+		json_obj(&j);
+		for (size_t k = i; k < n; k++) {
+			if (strcmp(routes[k].pattern, routes[i].pattern) == 0)
+				put_operation(&j, &routes[k]);
+		}
+		json_obj_end(&j);
+	}
+	json_obj_end(&j);
+	json_key(&j, "components");
+	json_obj(&j);
+	json_key(&j, "securitySchemes");
+	json_raw(&j,
+		 STR("{\"apikey\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"x-apikey\"}}"));
+	json_key(&j, "schemas");
+	json_obj(&j);
+	for (size_t i = 0; i < api_schema_count; i++) {
+		json_key(&j, api_schemas[i].name);
+		json_raw(&j, api_schemas[i].json);
+	}
+	json_obj_end(&j);
+	json_obj_end(&j);
+	json_obj_end(&j);
+	json_end(&j);
+}
