@@ -247,6 +247,24 @@ static void test_too_many_parameters(void **state)
 	client_close(&c);
 }
 
+/* A cursor with its filter, and that filter again. */
+static void test_long_target(void **state)
+{
+	struct client c;
+	struct buf request = BUF_INIT(100000);
+
+	(void)state;
+	client_connect(&c, port);
+	buf_add_z(&request, "GET /?cursor=");
+	while (request.n < 40000)
+		buf_add_z(&request, "0123456789");
+	buf_add_z(&request, " HTTP/1.1\r\nHost: x\r\nx-apikey: 0123456789\r\n\r\n");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(client_ask(&c, request.p).status, 200);
+	buf_release(&request);
+	client_close(&c);
+}
+
 static void handler_none(struct http_request *req, void *arg)
 {
 	(void)req;
@@ -522,6 +540,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_too_many_parameters),
+		cmocka_unit_test(test_long_target),
 		cmocka_unit_test(test_bad_patterns),
 		cmocka_unit_test(test_head_options_405),
 		cmocka_unit_test(test_base_url_and_headers),

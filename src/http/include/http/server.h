@@ -49,8 +49,7 @@ struct http_server_options {
 	 */
 	unsigned connections_max;
 	unsigned connections_per_address_max; /* 0: no limit (all may come through one proxy) */
-	unsigned connection_bytes; /* head and buffer of one connection; 0: 128 KB, touched as used
-				    */
+	unsigned connection_bytes;            /* head and buffer of one connection; 0: 48 KB */
 
 	uint32_t idle_ms; /* without a byte in either direction; rounded to s; 0: 60,000 */
 	uint32_t head_ms; /* connect (or, kept alive, idle_ms after the last answer) to end of head;
