@@ -126,7 +126,8 @@ static inline int apply(struct sql_conn *c, struct write_req *req, struct err *e
 {
 	struct work *k = (struct work *)req;
 	AUTO(mem_drop) char *big = NULL;
-	size_t big_n = 17u << 20; /* more pages than SQL_CHECKPOINT_PAGES */
+	size_t big_n =
+		17u << 20; /* logged twice, with so small a cache: half of SQL_CHECKPOINT_PAGES */
 
 	k->w->applied[k->w->applied_n++ % FEW_MAX] = k->id;
 	switch (k->kind) {

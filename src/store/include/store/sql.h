@@ -47,8 +47,12 @@ enum {
 	SQL_STATEMENTS_MAX = 256, /* prepared ones a connection keeps; our constants are fewer */
 	SQL_BUSY_MS = 5000,  /* only a second process can make us wait, and there should be none */
 	SQL_RETRIES_MAX = 5, /* of a transaction that lost against another one */
-	/* Pages of the write-ahead log at which the writer moves them home: 16 MB. */
-	SQL_CHECKPOINT_PAGES = 4000,
+	/*
+	 * Pages of the write-ahead log at which a busy writer moves them home: 64 MB. A
+	 * group of 256 new samples touches about 1000 pages, mostly of indexes by hash;
+	 * the longer the log, the more of them are moved once instead of again and again.
+	 */
+	SQL_CHECKPOINT_PAGES = 16000,
 };
 
 /*
