@@ -20,7 +20,7 @@ static void err_fill(struct err *err, enum err_kind kind, int sys, const char *f
 	vsnprintf(err->msg, sizeof err->msg, fmt, ap);
 }
 
-int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
+int(err_set)(struct err *err, enum err_kind kind, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -48,7 +48,7 @@ static enum err_kind err_kind_of_sys(int sys)
 	}
 }
 
-int err_sys(struct err *err, int sys, const char *fmt, ...)
+int(err_sys)(struct err *err, int sys, const char *fmt, ...)
 {
 	enum err_kind kind = err_kind_of_sys(sys);
 	va_list ap;
@@ -63,7 +63,7 @@ int err_sys(struct err *err, int sys, const char *fmt, ...)
 	return -(int)kind;
 }
 
-int err_add(struct err *err, const char *fmt, ...)
+int(err_add)(struct err *err, const char *fmt, ...)
 {
 	char text[sizeof err->msg];
 	va_list ap;

@@ -98,6 +98,7 @@ static bool all_digits(struct str s)
 
 static bool parse_instant(struct str s, int64_t now_s, int64_t *ret, enum precision *ret_precision)
 {
+	int64_t unit = s.n > 1 ? unit_s(s.p[s.n - 1]) : 0;
 	uint64_t n;
 
 	if (all_digits(s)) {
@@ -106,11 +107,10 @@ static bool parse_instant(struct str s, int64_t now_s, int64_t *ret, enum precis
 		*ret_precision = SECOND;
 		return true;
 	}
-	if (s.n > 1 && unit_s(s.p[s.n - 1]) != 0) {
+	if (unit != 0) {
 		struct str count = { s.p, s.n - 1 };
 
 		if (all_digits(count)) {
-			int64_t unit = unit_s(s.p[s.n - 1]);
 			int64_t back = INSTANT_MAX - INSTANT_MIN;
 
 			if (str_to_u64(count, (uint64_t)(back / unit), &n))

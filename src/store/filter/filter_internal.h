@@ -31,6 +31,7 @@ MUST_USE int lexer_next(struct lexer *lx, struct token *ret, struct err *err);
 /* ERR_INVALID: "filter, character N: …" for a byte offset. */
 int lexer_fail(const struct lexer *lx, size_t at, struct err *err, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);
+#define lexer_fail(...) ERR_NEVER_0((lexer_fail)(__VA_ARGS__))
 MUST_USE int filter_alloc(struct arena *arena, size_t bytes, void **ret, struct err *err);
 
 /* filter_value.c: give the term its meaning. `at`: where its value stands. */

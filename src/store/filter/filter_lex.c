@@ -9,7 +9,7 @@ int filter_alloc(struct arena *arena, size_t bytes, void **ret, struct err *err)
 	return 0;
 }
 
-int lexer_fail(const struct lexer *lx, size_t at, struct err *err, const char *fmt, ...)
+int(lexer_fail)(const struct lexer *lx, size_t at, struct err *err, const char *fmt, ...)
 {
 	char text[400];
 	size_t character = 1;

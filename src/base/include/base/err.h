@@ -54,6 +54,18 @@ int err_sys(struct err *err, int sys, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Put context in front of the text ("context: text"); kind stays. Returns -kind. */
 int err_add(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* None of these returns 0; said so that analyzers know what TRY leaves behind. */
+#define ERR_NEVER_0(call)                                                                          \
+	({                                                                                         \
+		int never_0_ = (call);                                                             \
+		if (never_0_ == 0)                                                                 \
+			__builtin_unreachable();                                                   \
+		never_0_;                                                                          \
+	})
+#define err_set(...) ERR_NEVER_0((err_set)(__VA_ARGS__))
+#define err_sys(...) ERR_NEVER_0((err_sys)(__VA_ARGS__))
+#define err_add(...) ERR_NEVER_0((err_add)(__VA_ARGS__))
+
 /* "INVALID", "NOT_FOUND", …: for logs. Static. */
 const char *err_kind_name(enum err_kind kind);
 const char *err_kind_text(enum err_kind kind);
