@@ -140,16 +140,20 @@ static void printed_dates_mean_the_same(void **state)
 
 		switch (rand_below(&r, 4)) {
 		case 0:
-			lo = t, hi = HIGH;
+			lo = t;
+			hi = HIGH;
 			break;
 		case 1:
-			lo = LOW, hi = t;
+			lo = LOW;
+			hi = t;
 			break;
 		case 2:
-			lo = t, hi = t + 1;
+			lo = t;
+			hi = t + 1;
 			break;
 		default:
-			lo = day, hi = day + 86400;
+			lo = day;
+			hi = day + 86400;
 			break;
 		}
 		filter_date_print(&b, lo, hi);
