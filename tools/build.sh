@@ -12,4 +12,5 @@ shift
 export CCACHE_BASEDIR="$PWD"
 tools/engine_build.sh >/dev/null
 [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset"
-exec cmake --build "build/$preset" ${1:+--target "$@"}
+# Ten failures are enough to go on with; the first alone hides the others.
+exec cmake --build "build/$preset" ${1:+--target "$@"} -- -k 10
