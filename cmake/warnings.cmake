@@ -9,7 +9,7 @@ target_compile_options(weir_flags INTERFACE
   -Wconversion -Wno-sign-conversion -Wswitch-enum -Wimplicit-fallthrough
   -Wnull-dereference -Wdouble-promotion -fno-common -fno-strict-aliasing
   $<$<C_COMPILER_ID:GNU>:-Wlogical-op;-Wduplicated-cond;-Wduplicated-branches;-Wcast-align=strict>
-  $<$<C_COMPILER_ID:Clang>:-Wcomma;-Wunreachable-code;-Wthread-safety>)
+  $<$<C_COMPILER_ID:Clang>:-Wcomma;-Wno-string-conversion;-Wunreachable-code;-Wthread-safety>)
 # Objects name files from the top of the clone: reports read better, and clones share objects through ccache.
 target_compile_options(weir_flags INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 target_compile_options(weir_flags INTERFACE $<$<CONFIG:Debug>:-O1;-g3;-fno-omit-frame-pointer>

@@ -80,8 +80,11 @@ int watch_listen(struct http_server *s, struct err *err)
 	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
 				  .ai_socktype = SOCK_STREAM };
 	struct addrinfo *ai;
-	struct sockaddr_storage ss = { 0 };
-	socklen_t n = sizeof ss;
+	union {
+		struct sockaddr_storage any;
+		struct sockaddr_in in;
+	} bound = { 0 };
+	socklen_t n = sizeof bound;
 	char port[8], text[HTTP_ADDRESS_BYTES];
 	int rc;
 
@@ -94,11 +97,11 @@ int watch_listen(struct http_server *s, struct err *err)
 	freeaddrinfo(ai);
 	TRY(rc);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->wake_fd < 0 || getsockname(s->listen_fd, (struct sockaddr *)&ss, &n) != 0)
+	if (s->wake_fd < 0 || getsockname(s->listen_fd, (struct sockaddr *)&bound, &n) != 0)
 		return err_sys(err, errno, "preparing to listen");
 	/* sin_port and sin6_port lie at the same place (both follow the family) */
-	s->port = ntohs(((const struct sockaddr_in *)(const void *)&ss)->sin_port);
-	address_text(&ss, text, sizeof text);
+	s->port = ntohs(bound.in.sin_port);
+	address_text(&bound.any, text, sizeof text);
 	snprintf(s->listen_host, sizeof s->listen_host, strchr(text, ':') ? "[%s]:%u" : "%s:%u",
 		 text, s->port);
 	return 0;
