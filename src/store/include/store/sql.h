@@ -98,6 +98,13 @@ struct sql_val {
 #define SQL_F64(v) ((struct sql_val){ SQL_VAL_F64, 0, (v), { NULL, 0 } })
 #define SQL_TEXT(str_) ((struct sql_val){ SQL_VAL_TEXT, 0, 0, (str_) })
 #define SQL_BLOB(p_, n_) ((struct sql_val){ SQL_VAL_BLOB, 0, 0, { (const char *)(p_), (n_) } })
+/* Values and their number as two arguments. An array is never empty, so an unused one stands first.
+ */
+#define SQL_VALS(...)                                                                              \
+	(const struct sql_val[]){ SQL_NULL(), ##__VA_ARGS__ } + 1,                                 \
+		sizeof((const struct sql_val[]){ SQL_NULL(), ##__VA_ARGS__ }) /                    \
+				sizeof(struct sql_val) -                                           \
+			1
 
 /* A running statement; lives on the caller's stack. Always end it with sql_end. */
 struct sql_query {
@@ -109,12 +116,7 @@ MUST_USE int sql_start_vals(struct sql_query *ret, struct sql_conn *conn, const 
 			    const struct sql_val *vals, size_t n, struct err *err);
 /* sql_start(&q, conn, TEXT, err, SQL_I64(1), SQL_TEXT(s)) */
 #define sql_start(q, conn, text, err, ...)                                                         \
-	sql_start_vals((q), (conn), (text),                                                        \
-		       (const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() },          \
-		       sizeof((const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() }) / \
-				       sizeof(struct sql_val) -                                    \
-			       1,                                                                  \
-		       (err))
+	sql_start_vals((q), (conn), (text), SQL_VALS(__VA_ARGS__), (err))
 /* *ret_row: there is a row to read. */
 MUST_USE int sql_next(struct sql_query *q, bool *ret_row, struct err *err);
 int64_t sql_i64(const struct sql_query *q, int column);
@@ -128,12 +130,7 @@ void sql_end(struct sql_query *q); /* fine on a zeroed or ended one; usable with
 MUST_USE int sql_exec_vals(struct sql_conn *conn, const char *text, const struct sql_val *vals,
 			   size_t n, uint64_t *ret_changes, struct err *err);
 #define sql_exec(conn, text, err, ...)                                                             \
-	sql_exec_vals((conn), (text),                                                              \
-		      (const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() },           \
-		      sizeof((const struct sql_val[]){ __VA_ARGS__ __VA_OPT__(, ) SQL_NULL() }) /  \
-				      sizeof(struct sql_val) -                                     \
-			      1,                                                                   \
-		      NULL, (err))
+	sql_exec_vals((conn), (text), SQL_VALS(__VA_ARGS__), NULL, (err))
 
 /*
  * Transactions nest one level: a savepoint inside begin/commit. On a reading
