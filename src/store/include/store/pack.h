@@ -24,12 +24,12 @@ struct pack_locator {
 };
 
 struct packs_options {
-	uint64_t seal_bytes;    /* a pack that reached this takes no more; default 256 MB */
-	uint64_t own_pack_bytes; /* samples of at least this size become a pack of their own; 16 MB */
-	uint64_t reserve_bytes; /* below this much free disk appends fail with ERR_NO_SPACE */
+	uint64_t seal_bytes;     /* a pack that reached this takes no more; default 256 MB */
+	uint64_t own_pack_bytes; /* samples of at least this size become a pack of their own; 16 MB
+				  */
+	uint64_t reserve_bytes;  /* below this much free disk appends fail with ERR_NO_SPACE */
 };
-#define PACKS_OPTIONS_DEFAULT                                                                      \
-	((struct packs_options){ 256ull << 20, 16ull << 20, 1ull << 30 })
+#define PACKS_OPTIONS_DEFAULT ((struct packs_options){ 256ull << 20, 16ull << 20, 1ull << 30 })
 
 /*
  * Open the folder packs/ below the io's root. An open pack left by a crash is
@@ -37,11 +37,11 @@ struct packs_options {
  * checked by header and footer only.
  */
 MUST_USE int packs_open(struct packs **ret, struct io *io, const struct packs_options *options,
-                        struct err *err);
+			struct err *err);
 void packs_close(struct packs *p); /* syncs what is left; NULL is fine */
 
 MUST_USE int packs_append(struct packs *p, const struct hashes *h, const void *data, size_t len,
-                          struct pack_locator *ret, struct err *err);
+			  struct pack_locator *ret, struct err *err);
 
 /*
  * A sample too large for memory, received in pieces: written to a temporary
@@ -52,7 +52,7 @@ MUST_USE int pack_stream_new(struct pack_stream **ret, struct packs *p, struct e
 MUST_USE int pack_stream_add(struct pack_stream *s, const void *data, size_t len, struct err *err);
 /* Hands the sample to the packs (as packs_append) and frees the stream, also on failure. */
 MUST_USE int pack_stream_finish(struct pack_stream *s, const struct hashes *h,
-                                struct pack_locator *ret, struct err *err);
+				struct pack_locator *ret, struct err *err);
 void pack_stream_free(struct pack_stream *s); /* gives up: removes the temporary file */
 
 /* Make durable all that was appended before the call; several callers share one sync. */
@@ -66,7 +66,7 @@ void pack_file_put(struct packs *p, struct pack_file *f);
 
 /* Read a sample's bytes [from, from + n). ERR_CORRUPT if they are not all there. */
 MUST_USE int packs_read(struct packs *p, const struct pack_locator *at, uint64_t from, void *data,
-                        size_t n, struct err *err);
+			size_t n, struct err *err);
 
 /*
  * Overwrite one record's bytes with zeros, mark it erased, sync, and release the
@@ -85,9 +85,9 @@ struct pack_record {
 	bool erased;
 };
 MUST_USE int packs_walk(struct packs *p, bool check_bytes,
-                        void (*each)(const struct pack_record *record, void *arg),
-                        void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg),
-                        void *arg, struct err *err);
+			void (*each)(const struct pack_record *record, void *arg),
+			void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg),
+			void *arg, struct err *err);
 
 /* Free bytes on the disk that holds the packs. */
 MUST_USE int packs_disk_free(struct packs *p, uint64_t *ret, struct err *err);
