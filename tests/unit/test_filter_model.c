@@ -668,7 +668,7 @@ static void run(uint64_t seed)
 		CHECK_OK(sql_exec(w->c,
 				  "INSERT INTO user (id, name, role, created_s) "
 				  "VALUES (?1, ?2, 'hunter', 0)",
-				  &err, SQL_I64(i), SQL_TEXT(str_make("ab" + i - 1, 1))),
+				  &err, SQL_I64(i), SQL_TEXT(str_make(&"ab"[i - 1], 1))),
 			 &err);
 	for (unsigned i = 0; i < rounds; i++) {
 		for (uint64_t moves = below(w, 12); moves > 0; moves--)
