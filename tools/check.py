@@ -172,10 +172,11 @@ def pytest(report, python, folder, only=None):
             report.fail(f"{folder}.run", output)  # stopped outside of any test
 
 
-def lint_checks(report, only):
+def lint_checks(report, built, only):
+    """Those whose preset is among the built ones."""
     for check in lint.checks(ROOT, cache_dir()):
         name = f"lint.{check.name}"
-        if only and not re.search(only, name):
+        if check.preset not in built or (only and not re.search(only, name)):
             continue
         with Stage(report, name):
             output = check.run()
@@ -197,7 +198,9 @@ def run(args, report):
     if not build_engine(report):
         return
     python = python_env(report)
+    built = {None}
     if build(report, "dev"):
+        built.add("dev")
         ctest(report, "dev", "", label="unit" if args.fast else None, only=only)
     released = build(report, "release")
     program = released and python and (ROOT / "src" / "main" / "CMakeLists.txt").exists()
@@ -205,8 +208,10 @@ def run(args, report):
         pytest(report, python, "http", only)
     if full and program:
         pytest(report, python, "docs", only)
-    if want["lint"] and build(report, "clang"):
-        lint_checks(report, only)
+    if want["lint"]:
+        if build(report, "clang"):
+            built.add("clang")
+        lint_checks(report, built, only)
     if want["asan"] and build(report, "asan"):
         ctest(report, "asan", "asan.", label="unit", only=only.replace("asan.", "") if only else None)
 

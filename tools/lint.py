@@ -18,6 +18,7 @@ from pathlib import Path
 @dataclass
 class Check:
     name: str
+    preset: str  # whose build it reads; None: the sources alone
     run: callable  # returns what is wrong, empty when nothing is
 
 
@@ -157,8 +158,8 @@ def checks(root, cache):
     remembered = Remembered(cache, root)
     forget_old(cache)
     return [
-        Check("clang-format", lambda: clang_format(root)),
-        Check("cppcheck", lambda: cppcheck(root, remembered)),
-        Check("clang-tidy", lambda: clang_tidy(root, remembered)),
-        Check("analyzer", lambda: analyzer(root, remembered)),
+        Check("clang-format", None, lambda: clang_format(root)),
+        Check("cppcheck", "dev", lambda: cppcheck(root, remembered)),
+        Check("clang-tidy", "clang", lambda: clang_tidy(root, remembered)),
+        Check("analyzer", "dev", lambda: analyzer(root, remembered)),
     ]
