@@ -23,20 +23,21 @@
 struct scan_pool;
 
 struct scan_pool_options {
-	const char *program;     /* run as `program scan-child`; NULL: /proc/self/exe */
-	uint32_t children_max;   /* processes at once, spare included */
-	uint64_t memory_max;     /* resident bytes of a child beyond which it is killed */
+	const char *program;      /* run as `program scan-child`; NULL: /proc/self/exe */
+	uint32_t children_max;    /* processes at once, spare included; one near jobs_max is
+				     not counted, so that its successor is warm in time */
+	uint64_t memory_max;      /* resident bytes of a child beyond which it is killed */
 	uint32_t scan_timeout_ms; /* wall time of one scan */
 	uint32_t compile_timeout_ms;
 	uint32_t identify_timeout_ms;
-	uint32_t jobs_max;       /* a child is replaced after so many jobs */
+	uint32_t jobs_max; /* a child is replaced after so many jobs */
 };
 #define SCAN_POOL_OPTIONS_DEFAULT                                                                  \
 	((struct scan_pool_options){ NULL, 8, 2ull << 30, 90000, 60000, 30000, 20000 })
 
 /* Starts the supervisor thread and one warm spare child; ERR_DIED if that does not come up. */
 MUST_USE int scan_pool_open(struct scan_pool **ret, const struct scan_pool_options *options,
-                            struct err *err);
+			    struct err *err);
 /* Kills all children. Every child must have been given back. NULL is fine. */
 void scan_pool_close(struct scan_pool *pool);
 
@@ -49,20 +50,27 @@ struct scan_child;
 
 /* A confined, warmed-up child for this thread alone. Waits for one at children_max. */
 MUST_USE int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err *err);
-/* Give it back; a dead or used-up one is buried. NULL is fine. */
+/* Give it back; one that is dead, used up or still scanning is buried. NULL is fine. */
 void scan_child_give(struct scan_pool *pool, struct scan_child *child);
 pid_t scan_child_pid(const struct scan_child *child);
 /* It died, was killed, or broke the protocol: only give it back. */
 bool scan_child_is_dead(const struct scan_child *child);
+/* It did jobs_max jobs: give it back soon and take another (it still works). */
+bool scan_child_is_used_up(const struct scan_child *child);
 /* Why: "killed by signal 11", "over its memory limit", "took longer than 90000 ms", … */
 const char *scan_child_cause(const struct scan_child *child);
 
 /* ---- Compile ---- */
 
-enum scan_entity { SCAN_FILE, SCAN_URL, SCAN_DOMAIN, SCAN_IP_ADDRESS };
+enum scan_entity {
+	SCAN_FILE,
+	SCAN_URL,
+	SCAN_DOMAIN,
+	SCAN_IP_ADDRESS
+};
 
 struct scan_source {
-	struct str ns;     /* namespace: "<ruleset>.<version>", unique in the set */
+	struct str ns; /* namespace: "<ruleset>.<version>", unique in the set */
 	struct str source;
 };
 
@@ -77,7 +85,8 @@ struct scan_rule {
 	struct str metadata_json; /* [["key",value],…] */
 };
 
-/* A compiled set: serialized code in a memory file, and its table of rules. Immutable, counted, any thread. */
+/* A compiled set: serialized code in a memory file, and its table of rules. Immutable, counted, any
+ * thread. */
 struct scan_rules;
 struct scan_rules *scan_rules_ref(struct scan_rules *r);
 struct scan_rules *scan_rules_unref(struct scan_rules *r); /* returns NULL */
@@ -91,6 +100,8 @@ uint64_t scan_rules_bytes(const struct scan_rules *r);
  * `messages` (a JSON array, see engine_compiler_messages) has an error. Warnings
  * are added to it on success. `messages` may be NULL for bulk builds.
  * Errors: ERR_TIMEOUT and ERR_DIED name the cause; the child is dead then.
+ * ERR_TOO_LARGE: more sources than any child gets; ERR_INVALID: an empty or
+ * repeated namespace.
  */
 struct scan_compile_options {
 	enum scan_entity entity;
@@ -99,16 +110,16 @@ struct scan_compile_options {
 	uint32_t warnings_max;
 };
 MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *sources, size_t n,
-                          const struct scan_compile_options *options, struct scan_rules **ret_rules,
-                          struct buf *messages, struct err *err);
+			  const struct scan_compile_options *options, struct scan_rules **ret_rules,
+			  struct buf *messages, struct err *err);
 
 /* ---- Identify ---- */
 
 /* What the bytes are; text lives in `text` and is valid UTF-8. */
 struct scan_identity {
-	struct buf text;   /* owned: scan_identity_release */
-	struct str magic;  /* libmagic's description */
-	struct str mime;   /* libmagic's MIME type */
+	struct buf text;    /* owned: scan_identity_release */
+	struct str magic;   /* libmagic's description */
+	struct str mime;    /* libmagic's MIME type */
 	uint32_t file_type; /* vt.FileType, from scan/filetype.h */
 };
 void scan_identity_release(struct scan_identity *id);
@@ -120,39 +131,50 @@ struct scan_sample {
 	uint64_t len;
 };
 
+/* ERR_IO: the file ends before the sample does, or reading failed; the child lives on. */
 MUST_USE int scan_identify(struct scan_child *child, const struct scan_sample *sample,
-                           struct scan_identity *ret, struct err *err);
+			   struct scan_identity *ret, struct err *err);
 
 /*
  * Run libmagic and every file-format module over the sample without any user's
  * rules. 0: the sample is harmless by itself. ERR_DIED, ERR_TIMEOUT: it is guilty.
  */
-MUST_USE int scan_probe(struct scan_child *child, const struct scan_sample *sample, struct err *err);
+MUST_USE int scan_probe(struct scan_child *child, const struct scan_sample *sample,
+			struct err *err);
 
 /* ---- Scan ---- */
 
-enum { SCAN_SLOTS = 2 /* base and delta */, SCAN_MATCHES_MAX = 11 /* one more than a snippet shows */ };
-enum { SCAN_DEPTH = 4 /* samples that may be under way in one child */ };
+enum {
+	SCAN_SLOTS = 2 /* base and delta */,
+	SCAN_MATCHES_MAX = 11 /* one more than a snippet shows */
+};
+enum {
+	SCAN_DEPTH = 4 /* samples that may be under way in one child */
+};
 
 /* Load a set into a slot of the child (NULL empties it). Not while scans are under way. */
 MUST_USE int scan_load(struct scan_child *child, unsigned slot, struct scan_rules *rules,
-                       struct err *err);
+		       struct err *err);
 struct scan_rules *scan_loaded(const struct scan_child *child, unsigned slot);
 
 /* What rules may ask about the sample; all text UTF-8. Copied by scan_send. */
 struct scan_facts {
-	struct str vt;        /* serialized vt.titan.LiveHuntData, or empty */
+	struct str vt; /* serialized vt.titan.LiveHuntData, or empty */
 	struct str file_name;
-	struct str file_type; /* blank-separated tags */
+	struct str file_type;         /* blank-separated tags */
 	struct str md5, sha1, sha256; /* lower-case hex */
-	struct str tags;      /* blank-separated */
+	struct str tags;              /* blank-separated */
 	int64_t submissions;
 	bool new_file;
 };
 
-/* Queue one scan against the loaded sets. At most SCAN_DEPTH may be under way. */
+/*
+ * Queue one scan against the loaded sets. At most SCAN_DEPTH may be under way.
+ * The descriptor may be closed when this returns. ERR_DIED: the child died of the
+ * oldest scan under way, if there is one; ERR_TOO_LARGE: over LIMIT_SAMPLE_BYTES.
+ */
 MUST_USE int scan_send(struct scan_child *child, const struct scan_sample *sample,
-                       const struct scan_facts *facts, struct err *err);
+		       const struct scan_facts *facts, struct err *err);
 
 struct scan_match {
 	uint64_t offset;
@@ -160,8 +182,8 @@ struct scan_match {
 };
 struct scan_hit {
 	uint8_t slot;
-	uint32_t rule;        /* checked index into the slot's scan_rules */
-	bool matches_cut;     /* there were more than SCAN_MATCHES_MAX */
+	uint32_t rule;    /* checked index into the slot's scan_rules */
+	bool matches_cut; /* there were more than SCAN_MATCHES_MAX */
 	uint32_t match_count;
 	struct scan_match *matches; /* inside the sample, ascending */
 };
@@ -172,14 +194,15 @@ struct scan_result {
 	size_t hit_cap;
 	struct scan_match *match_pool;
 	size_t match_cap;
-	uint64_t scan_us;     /* time in the child */
+	uint64_t scan_us; /* time in the child */
 };
 void scan_result_release(struct scan_result *r);
 
 /*
  * Wait for the oldest scan under way. Errors: ERR_TIMEOUT, ERR_DIED (child is dead; that
  * oldest sample is the suspect, the others under way were not looked at);
- * ERR_INVALID: the engine failed this scan, the child lives on.
+ * ERR_INVALID: the engine failed this scan; ERR_IO: the sample could not be read
+ * in full; the child lives on and the next answer is the next sample's.
  */
 MUST_USE int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err);
 unsigned scan_pending(const struct scan_child *child);

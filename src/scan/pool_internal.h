@@ -1,0 +1,138 @@
+#ifndef SCAN_POOL_INTERNAL_H
+#define SCAN_POOL_INTERNAL_H
+#include <stdatomic.h>
+#include "base/thread.h"
+#include "protocol_internal.h"
+#include "scan/scan.h"
+
+/*
+ * A child's life, and who moves it (all under pool->lock):
+ *
+ *   STARTING --READY (supervisor)--> IDLE --scan_child_take--> TAKEN
+ *      |                              ^                          |
+ *      |                              +----- scan_child_give ----+
+ *      +--refused, died, too slow--> BURIED <--dead or used up---+
+ *
+ * BURIED children are killed; the supervisor alone reaps (waitpid on each pid
+ * of its own, told by pidfd) and then frees them. Invariants:
+ *  1. A pid is reaped once, and its pidfd is open until then: no signal ever
+ *     goes to a stranger.
+ *  2. A child that is TAKEN belongs to one thread; only that thread touches its
+ *     socket. It is freed only after scan_child_give.
+ *  3. `reaped` is set once, by the supervisor; `cause` of a TAKEN child is the
+ *     owner's to write.
+ */
+enum child_state {
+	CHILD_STARTING,
+	CHILD_IDLE,
+	CHILD_TAKEN,
+	CHILD_BURIED
+};
+
+enum {
+	CHILD_CAUSE_BYTES = 200
+};
+
+/* One scan under way. */
+struct scan_pending {
+	uint64_t len;
+	int64_t sent_us;
+};
+
+struct scan_child {
+	struct scan_pool *pool;
+	struct scan_child *next; /* in pool->children */
+	pid_t pid;
+	int pidfd;
+	int sock;
+	int statm; /* /proc/PID/statm */
+	enum child_state state;
+	bool reaped;
+	int status;     /* of waitpid, once reaped */
+	bool discarded; /* its end was wanted: not a death */
+	bool retiring;  /* near its last job: does not count against children_max */
+	int64_t born_us;
+	_Atomic uint64_t over_bytes; /* resident bytes it was killed for, or 0 */
+
+	/* the owner's */
+	bool dead;
+	char cause[CHILD_CAUSE_BYTES];
+	uint32_t jobs;
+	uint32_t seq;        /* of the last request */
+	uint32_t pending;    /* scans unanswered; the oldest is seq - pending + 1 */
+	int64_t answered_us; /* when the last answer came */
+	struct scan_pending ring[SCAN_DEPTH];
+	struct scan_rules *slots[SCAN_SLOTS]; /* references */
+	uint32_t *seen[SCAN_SLOTS];           /* by rule: the scan it last hit in */
+	uint8_t room[PACKET_BYTES_MAX];
+};
+
+struct scan_pool {
+	struct scan_pool_options options;
+	char *program; /* owned; NULL: /proc/self/exe */
+	struct lock lock;
+	struct cond changed; /* a child became idle or was reaped, or a start failed */
+	struct scan_child *children;
+	uint32_t waiting; /* threads in scan_child_take */
+	bool closing;
+	bool start_blocked; /* the last start failed: wait until somebody asks */
+	uint64_t start_failures;
+	char start_error[CHILD_CAUSE_BYTES + 100];
+	_Atomic uint64_t deaths;
+	int wake; /* eventfd: the supervisor shall look */
+	struct thread supervisor;
+};
+
+void pool_wake(struct scan_pool *pool);
+void supervisor_run(void *pool); /* the thread */
+
+/* ---- client.c: the owner's side of the talk ---- */
+
+/* Mark the child dead for this cause (kills it, waits for its end); returns -kind. */
+int client_kill(struct scan_child *child, struct err *err, enum err_kind kind, const char *fmt, ...)
+	PRINTF_LIKE(4, 5);
+/* It answered what it must not: kill it. */
+#define client_lie(child, err, ...)                                                                \
+	client_kill((child), (err), ERR_DIED, "broke the protocol: " __VA_ARGS__)
+
+/* Start a request: ERR_DIED if the child is dead; counts the job. */
+MUST_USE int client_begin(struct scan_child *child, struct err *err);
+/* Send a packet of the request begun; fds stay the caller's. */
+MUST_USE int client_send(struct scan_child *child, enum packet_type type, const struct iovec *parts,
+			 size_t n, const int *fds, unsigned fd_count, struct err *err);
+/*
+ * Next packet of the answer to request `seq`: DATA or DONE. timeout_ms is for
+ * the text only; what counts is deadline_us.
+ */
+MUST_USE int client_recv(struct scan_child *child, uint32_t seq, int64_t deadline_us,
+			 uint32_t timeout_ms, struct packet *ret, struct err *err);
+/* Turn a DONE that is not STATUS_OK into an error; the child lives on. */
+int client_failed(struct scan_child *child, const struct packet *done, struct err *err);
+int64_t client_deadline(uint32_t timeout_ms);
+
+/* A memory file with these bytes, sealed against every change. */
+MUST_USE int memory_file_new(int *ret_fd, const char *name, struct err *err);
+MUST_USE int memory_file_add(int fd, const void *p, size_t n, struct err *err);
+MUST_USE int memory_file_seal(int fd, struct err *err);
+
+/* ---- rules.c ---- */
+
+struct scan_rules {
+	_Atomic uint32_t refs;
+	int code_fd; /* owned, sealed */
+	uint64_t code_bytes;
+	uint32_t uses; /* facts its sources name */
+	uint32_t count;
+	struct scan_rule *rules; /* owned; texts point into `table` */
+	struct str *tags;        /* owned */
+	char *table;             /* owned */
+};
+
+/*
+ * Make a set of what a child answered. Takes `table` and `code_fd` over, on failure too.
+ * ERR_CORRUPT: the table is not one.
+ */
+MUST_USE int scan_rules_parse(struct scan_rules **ret, char *table, size_t table_bytes,
+			      const struct packet_compiled *head, uint32_t sources, int code_fd,
+			      struct err *err);
+#endif

@@ -1,0 +1,209 @@
+#ifndef SCAN_PROTOCOL_INTERNAL_H
+#define SCAN_PROTOCOL_INTERNAL_H
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include "base/err.h"
+
+/*
+ * What weir (the parent) and a scan child say to each other.
+ *
+ * A SEQPACKET socket pair: one packet is one message, a head of 16 bytes and a
+ * body of fixed little-endian fields, then bytes. Descriptors travel beside it
+ * (SCM_RIGHTS), only from parent to child. Both ends are the same program, so
+ * there is one version (PROTOCOL_VERSION, checked by HELLO).
+ *
+ *   parent              child
+ *   HELLO         ->
+ *                 <-    READY, or REFUSED with the reason as text
+ *   COMPILE fd    ->            fd: the source bundle (below)
+ *                 <-    DATA(messages)* DATA(table)* DATA(code)* DONE
+ *   LOAD [fd]     ->            fd: the code of an earlier COMPILE
+ *                 <-    DONE
+ *   IDENTIFY fd   ->            fd: the file that holds the sample
+ *                 <-    DONE "description\0mime\0"
+ *   PROBE fd      ->
+ *                 <-    DONE
+ *   SCAN fd [fd]  ->            second fd: the facts, when over PACKET_INLINE_MAX
+ *                 <-    DATA(hits)* DONE hits
+ *
+ * Every request has a sequence number, its answer repeats it; up to SCAN_DEPTH
+ * SCANs may be unanswered, anything else only when nothing is. An answer is
+ * any number of DATA packets and one DONE; an answer whose DONE is not STATUS_OK
+ * voids its DATA. The parent checks all of it and kills a child that deviates;
+ * the child exits when a request is malformed, as that is a bug.
+ *
+ * Large things go to the child in sealed memory files and come back as DATA
+ * packets: so a child needs no call that makes or grows a file.
+ *
+ * Source bundle: count x { u32 namespace bytes, u32 source bytes }, then for
+ * each source its namespace and its text.
+ * Table: per rule { u32 source, u32 flags, u32 name bytes, u32 metadata bytes,
+ * u32 tags }, tags x u32 bytes, name, metadata, tags.
+ * Hits: { u8 slot, u8 cut, u16 matches, u32 rule }, matches x { u64 offset, u64 len }.
+ * Facts: file_name file_type md5 sha1 sha256 tags vt, without separators.
+ */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "the fields below are copied as they are");
+
+enum {
+	PROTOCOL_VERSION = 1,
+	PROTOCOL_FD = 3,               /* the child's end */
+	PACKET_BYTES_MAX = 60 * 1024,  /* fits the kernel's default send buffer thrice */
+	PACKET_INLINE_MAX = 12 * 1024, /* SCAN_DEPTH of these fit the send buffer: no deadlock */
+	PACKET_FDS_MAX = 2,
+};
+
+enum packet_type {
+	PACKET_HELLO = 1,
+	PACKET_COMPILE,
+	PACKET_LOAD,
+	PACKET_IDENTIFY,
+	PACKET_PROBE,
+	PACKET_SCAN,
+	PACKET_READY = 0x40,
+	PACKET_REFUSED,
+	PACKET_DATA,
+	PACKET_DONE,
+};
+
+enum packet_stream {
+	STREAM_NONE,
+	STREAM_MESSAGES,
+	STREAM_TABLE,
+	STREAM_CODE,
+	STREAM_HITS
+};
+
+enum packet_status {
+	STATUS_OK,
+	STATUS_REFUSED, /* COMPILE: the messages say why */
+	STATUS_FAILED,  /* the engine failed; the body is its text */
+	STATUS_SHORT,   /* the file ends before the sample does */
+	STATUS_IO,      /* reading the sample failed; the body is the reason */
+};
+
+struct packet_head {
+	uint8_t type;
+	uint8_t stream; /* of DATA */
+	uint16_t fds;
+	uint32_t seq;
+	uint32_t bytes;  /* of the body */
+	uint32_t status; /* of DONE */
+};
+
+struct packet_hello {
+	uint32_t version;
+	uint32_t reserved;
+	uint64_t memory_max;
+};
+
+struct packet_compile {
+	uint32_t entity;
+	uint32_t warnings_max;
+	uint32_t sources;
+	uint8_t retrohunt;
+	uint8_t refuse_slow;
+	uint8_t want_messages;
+	uint8_t reserved;
+	uint64_t bundle_bytes;
+};
+
+/* DONE of COMPILE */
+struct packet_compiled {
+	uint32_t rules;
+	uint32_t tags; /* of all rules together */
+	uint64_t messages_bytes;
+	uint64_t table_bytes;
+	uint64_t code_bytes;
+};
+
+struct packet_bundle_entry {
+	uint32_t ns_bytes;
+	uint32_t source_bytes;
+};
+
+enum {
+	RULE_PRIVATE = 1,
+	RULE_GLOBAL = 2
+};
+struct packet_rule {
+	uint32_t source;
+	uint32_t flags;
+	uint32_t name_bytes;
+	uint32_t metadata_bytes;
+	uint32_t tags;
+};
+
+/* Which facts a set's sources name at all: the others need not be set. */
+enum fact {
+	FACT_FILE_NAME,
+	FACT_FILE_TYPE,
+	FACT_MD5,
+	FACT_SHA1,
+	FACT_SHA256,
+	FACT_TAGS,
+	FACT_VT,
+	FACT_TEXTS, /* those above are text */
+	FACT_SUBMISSIONS = FACT_TEXTS,
+	FACT_NEW_FILE,
+	FACT_COUNT,
+};
+
+struct packet_load {
+	uint32_t slot;
+	uint32_t uses;       /* bit 1 << enum fact */
+	uint64_t code_bytes; /* 0: empty the slot, no descriptor */
+};
+
+struct packet_sample {
+	uint64_t offset;
+	uint64_t len;
+};
+
+struct packet_scan {
+	struct packet_sample sample;
+	int64_t submissions;
+	uint32_t new_file;
+	uint32_t fact_bytes[FACT_TEXTS];
+};
+
+/* DONE of SCAN; hits follow */
+struct packet_scanned {
+	uint64_t scan_us;
+};
+
+struct packet_hit {
+	uint8_t slot;
+	uint8_t cut;
+	uint16_t matches;
+	uint32_t rule;
+};
+
+struct packet_match {
+	uint64_t offset;
+	uint64_t len;
+};
+
+struct packet {
+	struct packet_head head;
+	const uint8_t *body;     /* inside the receiver's buffer */
+	int fds[PACKET_FDS_MAX]; /* head.fds of them, owned by the receiver */
+};
+
+/*
+ * Send one packet whose body is parts[0..n). Waits for room for at most
+ * timeout_ms (-1: for ever). ERR_CLOSED: the other side is gone; ERR_TIMEOUT; ERR_IO.
+ */
+MUST_USE int packet_send(int sock, struct packet_head head, const struct iovec *parts, size_t n,
+			 const int *fds, int timeout_ms, struct err *err);
+
+/*
+ * Receive one packet into `room` (PACKET_BYTES_MAX bytes). fds_max: descriptors
+ * accepted. Waits until deadline_us of the monotonic clock (INT64_MAX: for ever).
+ * Errors: ERR_CLOSED: the other side is gone; ERR_TIMEOUT; ERR_CORRUPT: not a
+ * packet of this protocol; ERR_IO.
+ */
+MUST_USE int packet_recv(int sock, void *room, int fds_max, int64_t deadline_us, struct packet *ret,
+			 struct err *err);
+#endif

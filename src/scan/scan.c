@@ -1,0 +1,338 @@
+#include "scan/scan.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "pool_internal.h"
+#include "scan/filetype.h"
+
+/* The parent's side of LOAD, SCAN, IDENTIFY and PROBE. */
+
+enum {
+	MORE_TIMEOUT_MS = 10000, /* between the packets of one answer */
+	HITS_GROW = 64,
+	IDENTITY_BYTES_MAX = 64 * 1024, /* twice cleaned text of one packet is more, so it is cut */
+};
+
+/* ---- Requests with one packet of answer ---- */
+
+static int call(struct scan_child *child, enum packet_type type, const struct iovec *part,
+		const int *fds, unsigned fd_count, uint32_t timeout_ms, struct packet *ret,
+		struct err *err)
+{
+	REQUIRE(child->pending == 0);
+	TRY(client_begin(child, err));
+	TRY(client_send(child, type, part, 1, fds, fd_count, err));
+	TRY(client_recv(child, child->seq, client_deadline(timeout_ms), timeout_ms, ret, err));
+	if (ret->head.type != PACKET_DONE)
+		return client_lie(child, err, "data that nobody asked for");
+	if (ret->head.status != STATUS_OK)
+		return client_failed(child, ret, err);
+	return 0;
+}
+
+int scan_load(struct scan_child *child, unsigned slot, struct scan_rules *rules, struct err *err)
+{
+	struct packet_load load = { .slot = slot,
+				    .uses = rules != NULL ? rules->uses : 0,
+				    .code_bytes = rules != NULL ? rules->code_bytes : 0 };
+	struct iovec part = { &load, sizeof load };
+	void *seen = NULL;
+	struct packet p;
+
+	REQUIRE(slot < SCAN_SLOTS);
+	if (rules != NULL)
+		TRY(mem_try_array(&seen, rules->count + 1ul, sizeof(uint32_t), err));
+	child->slots[slot] = scan_rules_unref(child->slots[slot]);
+	free(child->seen[slot]);
+	child->seen[slot] = NULL;
+	int rc = call(child, PACKET_LOAD, &part, rules != NULL ? &rules->code_fd : NULL,
+		      rules != NULL, child->pool->options.compile_timeout_ms, &p, err);
+
+	if (rc != 0 || rules == NULL) {
+		free(seen);
+		return rc;
+	}
+	child->slots[slot] = scan_rules_ref(rules);
+	child->seen[slot] = seen;
+	return 0;
+}
+
+static int check_sample(const struct scan_sample *sample, struct err *err)
+{
+	REQUIRE(sample->fd >= 0);
+	if (sample->len > LIMIT_SAMPLE_BYTES || sample->offset > INT64_MAX - sample->len)
+		return err_set(err, ERR_TOO_LARGE, "a sample of %llu bytes",
+			       (unsigned long long)sample->len);
+	return 0;
+}
+
+void scan_identity_release(struct scan_identity *id)
+{
+	buf_release(&id->text);
+	*id = (struct scan_identity){ 0 };
+}
+
+int scan_identify(struct scan_child *child, const struct scan_sample *sample,
+		  struct scan_identity *ret, struct err *err)
+{
+	struct packet_sample request = { sample->offset, sample->len };
+	struct iovec part = { &request, sizeof request };
+	struct packet p;
+
+	TRY(check_sample(sample, err));
+	TRY(call(child, PACKET_IDENTIFY, &part, &sample->fd, 1,
+		 child->pool->options.identify_timeout_ms, &p, err));
+
+	/* "description\0mime\0" */
+	const char *text = (const char *)p.body, *end = text + p.head.bytes;
+	const char *mime = p.head.bytes > 0 ? memchr(text, '\0', p.head.bytes) : NULL;
+
+	if (mime == NULL || ++mime == end || memchr(mime, '\0', (size_t)(end - mime)) != end - 1)
+		return client_lie(child, err, "an identity that is not two texts");
+
+	struct scan_identity id = { .text = BUF_INIT(IDENTITY_BYTES_MAX) };
+
+	utf8_clean(&id.text, str_make(text, (size_t)(mime - 1 - text)));
+	size_t magic_bytes = id.text.n;
+
+	utf8_clean(&id.text, str_make(mime, (size_t)(end - 1 - mime)));
+	id.magic = str_make(buf_str(&id.text).p, magic_bytes);
+	id.mime = str_make(buf_str(&id.text).p + magic_bytes, id.text.n - magic_bytes);
+	id.file_type = filetype_of(id.magic, id.mime)->vt;
+	*ret = id;
+	return 0;
+}
+
+int scan_probe(struct scan_child *child, const struct scan_sample *sample, struct err *err)
+{
+	struct packet_sample request = { sample->offset, sample->len };
+	struct iovec part = { &request, sizeof request };
+	struct packet p;
+
+	TRY(check_sample(sample, err));
+	return call(child, PACKET_PROBE, &part, &sample->fd, 1,
+		    child->pool->options.scan_timeout_ms, &p, err);
+}
+
+/* ---- Scan ---- */
+
+/* Facts too large for a packet go in a memory file of their own. */
+static int send_large(struct scan_child *child, const struct iovec *parts, size_t n, int sample_fd,
+		      struct err *err)
+{
+	int fds[2] = { sample_fd, -1 };
+
+	TRY(memory_file_new(&fds[1], "weir-facts", err));
+	int rc = 0;
+
+	for (size_t i = 1; i < n && rc == 0; i++)
+		rc = memory_file_add(fds[1], parts[i].iov_base, parts[i].iov_len, err);
+	if (rc == 0)
+		rc = memory_file_seal(fds[1], err);
+	if (rc == 0)
+		rc = client_send(child, PACKET_SCAN, parts, 1, fds, 2, err);
+	close(fds[1]);
+	return rc;
+}
+
+int scan_send(struct scan_child *child, const struct scan_sample *sample,
+	      const struct scan_facts *facts, struct err *err)
+{
+	const struct str texts[FACT_TEXTS] = { facts->file_name, facts->file_type, facts->md5,
+					       facts->sha1,      facts->sha256,    facts->tags,
+					       facts->vt };
+	struct packet_scan request = { .sample = { sample->offset, sample->len },
+				       .submissions = facts->submissions,
+				       .new_file = facts->new_file };
+	struct iovec parts[1 + FACT_TEXTS] = { { &request, sizeof request } };
+	uint64_t bytes = sizeof request;
+
+	REQUIRE(child->pending < SCAN_DEPTH);
+	TRY(check_sample(sample, err));
+	for (unsigned i = 0; i < FACT_TEXTS; i++) {
+		if (texts[i].n > LIMIT_SAMPLE_BYTES)
+			return err_set(err, ERR_TOO_LARGE, "facts of %zu bytes", texts[i].n);
+		request.fact_bytes[i] = (uint32_t)texts[i].n;
+		parts[1 + i] = (struct iovec){ (void *)(uintptr_t)texts[i].p, texts[i].n };
+		bytes += texts[i].n;
+	}
+	TRY(client_begin(child, err));
+	int rc = bytes <= PACKET_INLINE_MAX
+			 ? client_send(child, PACKET_SCAN, parts, 1 + FACT_TEXTS, &sample->fd, 1,
+				       err)
+			 : send_large(child, parts, 1 + FACT_TEXTS, sample->fd, err);
+
+	if (rc != 0) {
+		child->seq--; /* nothing was asked */
+		return rc;
+	}
+	child->ring[child->seq % SCAN_DEPTH] =
+		(struct scan_pending){ sample->len, clock_mono_us(clock_system()) };
+	child->pending++;
+	return 0;
+}
+
+void scan_result_release(struct scan_result *r)
+{
+	free(r->hits);
+	free(r->match_pool);
+	*r = (struct scan_result){ 0 };
+}
+
+static void *grow(void *p, size_t *cap, size_t need, size_t size)
+{
+	size_t wanted = *cap > 0 ? *cap : HITS_GROW;
+
+	while (wanted < need)
+		wanted *= 2;
+	mem_must_grow(&p, wanted, size);
+	*cap = wanted;
+	return p;
+}
+
+/* One answer being read: what it may hold, and how far it is. */
+struct hit_reader {
+	struct scan_child *child;
+	struct scan_result *result;
+	uint64_t sample_bytes;
+	uint32_t seq;
+	size_t matches;
+};
+
+static const char *read_matches(struct hit_reader *r, const uint8_t *at, unsigned n)
+{
+	struct scan_result *result = r->result;
+	struct packet_match m, before = { 0, 0 };
+
+	if (r->matches + n > result->match_cap)
+		result->match_pool = grow(result->match_pool, &result->match_cap, r->matches + n,
+					  sizeof *result->match_pool);
+	for (unsigned i = 0; i < n; i++, before = m) {
+		memcpy(&m, at + i * sizeof m, sizeof m);
+		if (m.len > r->sample_bytes || m.offset > r->sample_bytes - m.len)
+			return "a match outside the sample";
+		if (i > 0 && (m.offset < before.offset ||
+			      (m.offset == before.offset && m.len <= before.len)))
+			return "matches out of order";
+		result->match_pool[r->matches++] = (struct scan_match){ m.offset, m.len };
+	}
+	return NULL;
+}
+
+/* NULL, or what is wrong with these bytes. */
+static const char *read_hits(struct hit_reader *r, const uint8_t *at, size_t left)
+{
+	struct scan_result *result = r->result;
+	struct packet_hit head;
+
+	while (left > 0) {
+		if (left < sizeof head)
+			return "a hit cut short";
+		memcpy(&head, at, sizeof head);
+		at += sizeof head;
+		left -= sizeof head;
+		if (head.slot >= SCAN_SLOTS || r->child->slots[head.slot] == NULL ||
+		    head.rule >= r->child->slots[head.slot]->count ||
+		    r->child->slots[head.slot]->rules[head.rule].is_private)
+			return "a hit of a rule that is not loaded";
+		if (r->child->seen[head.slot][head.rule] == r->seq)
+			return "a hit told twice";
+		r->child->seen[head.slot][head.rule] = r->seq;
+		if (head.matches > SCAN_MATCHES_MAX || head.cut > 1 ||
+		    left < head.matches * sizeof(struct packet_match))
+			return "a hit with wrong counts";
+		const char *wrong = read_matches(r, at, head.matches);
+
+		if (wrong != NULL)
+			return wrong;
+		at += head.matches * sizeof(struct packet_match);
+		left -= head.matches * sizeof(struct packet_match);
+		if (result->hit_count == result->hit_cap)
+			result->hits = grow(result->hits, &result->hit_cap, result->hit_count + 1,
+					    sizeof *result->hits);
+		result->hits[result->hit_count++] = (struct scan_hit){
+			.slot = head.slot,
+			.rule = head.rule,
+			.matches_cut = head.cut,
+			.match_count = head.matches,
+		};
+	}
+	return NULL;
+}
+
+/* The pool of matches stands still now: point into it. */
+static void link_matches(struct scan_result *result)
+{
+	struct scan_match *at = result->match_pool;
+
+	for (size_t i = 0; i < result->hit_count; i++) {
+		result->hits[i].matches = at;
+		if (result->hits[i].match_count > 0)
+			at += result->hits[i].match_count;
+	}
+}
+
+/* Read packets up to DONE; *ret_done is in child->room. */
+static int read_answer(struct hit_reader *r, int64_t deadline_us, struct packet *ret_done,
+		       struct err *err)
+{
+	struct scan_child *child = r->child;
+	uint32_t timeout_ms = child->pool->options.scan_timeout_ms;
+
+	for (;;) {
+		TRY(client_recv(child, r->seq, deadline_us, timeout_ms, ret_done, err));
+		if (ret_done->head.type == PACKET_DONE)
+			return 0;
+		if (ret_done->head.stream != STREAM_HITS || ret_done->head.bytes == 0)
+			return client_lie(child, err, "data of kind %u", ret_done->head.stream);
+		const char *wrong = read_hits(r, ret_done->body, ret_done->head.bytes);
+
+		if (wrong != NULL)
+			return client_lie(child, err, "%s", wrong);
+		/* It is past the scan and only waits for us to read. */
+		int64_t more_us = client_deadline(MORE_TIMEOUT_MS);
+
+		deadline_us = deadline_us > more_us ? deadline_us : more_us;
+	}
+}
+
+int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err)
+{
+	REQUIRE(child->pending > 0);
+	uint32_t seq = child->seq - child->pending + 1;
+	const struct scan_pending *oldest = &child->ring[seq % SCAN_DEPTH];
+	int64_t start_us =
+		oldest->sent_us > child->answered_us ? oldest->sent_us : child->answered_us;
+	struct hit_reader r = {
+		.child = child, .result = ret, .sample_bytes = oldest->len, .seq = seq
+	};
+	struct packet done;
+	struct packet_scanned scanned;
+
+	ret->hit_count = 0;
+	if (child->dead)
+		return err_set(err, ERR_DIED, "scan child %d: %s", (int)child->pid, child->cause);
+	TRY(read_answer(&r, start_us + (int64_t)child->pool->options.scan_timeout_ms * 1000, &done,
+			err));
+	child->answered_us = clock_mono_us(clock_system());
+	child->pending--;
+	if (done.head.status != STATUS_OK) {
+		ret->hit_count = 0;
+		return client_failed(child, &done, err);
+	}
+	if (done.head.bytes < sizeof scanned)
+		return client_lie(child, err, "an end of %u bytes", done.head.bytes);
+	memcpy(&scanned, done.body, sizeof scanned);
+	const char *wrong =
+		read_hits(&r, done.body + sizeof scanned, done.head.bytes - sizeof scanned);
+
+	if (wrong != NULL)
+		return client_lie(child, err, "%s", wrong);
+	link_matches(ret);
+	ret->scan_us = scanned.scan_us;
+	return 0;
+}
