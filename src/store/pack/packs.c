@@ -379,6 +379,12 @@ void packs_close(struct packs *p)
 		struct pack_open *next = o->next;
 
 		REQUIRE(o->writing == 0);
+		/*
+		 * Invariant 5: nobody was promised these bytes, and though they may
+		 * read well now, from memory, the disk may not have them.
+		 */
+		if (p->lost && o->synced < o->done)
+			(void)p->io->truncate(p->io, o->f, o->synced, NULL);
 		pack_open_free(p, o);
 		o = next;
 	}

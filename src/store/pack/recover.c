@@ -182,8 +182,13 @@ static int recover_pack(struct packs *p, struct pack_open *o, bool *ret_sealed, 
 		uint64_t at = size - PACK_FOOTER_BYTES;
 
 		TRY(io_pread(o->f, end, sizeof end, at, err));
-		if (!pack_footer_decode(&footer, &o->id, at, end))
+		if (!pack_footer_decode(&footer, &o->id, at, end)) {
+			/* Written again, since its sync may have failed: before the mark it is
+			 * durable. */
+			TRY(p->io->pwrite(p->io, o->f, end, sizeof end, at, err));
+			TRY(p->io->sync(p->io, o->f, err));
 			return write_mark(p, o, PACK_HEADER_MARK_AT, PACK_MARK_SEALED, err);
+		}
 	}
 	*ret_sealed = false;
 	TRY(recover_records(p, o, size, err));

@@ -33,13 +33,23 @@ struct packs_options {
 
 /*
  * Open the folder packs/ below the io's root. An open pack left by a crash is
- * walked record by record and cut after the last whole one; sealed packs are
- * checked by header and footer only.
+ * walked record by record and cut after the last whole one; damage in front of
+ * whole records is marked, never cut. Sealed packs are not looked into
+ * (packs_walk does). Only one struct packs may be open on a folder.
+ *
+ * Errors: ERR_INVALID for a pack of a newer version; ERR_IO.
  */
 MUST_USE int packs_open(struct packs **ret, struct io *io, const struct packs_options *options,
 			struct err *err);
 void packs_close(struct packs *p); /* syncs what is left; NULL is fine */
 
+/*
+ * Add a sample. It can be read at once, and is durable after a packs_sync that
+ * began later and succeeded. The caller vouches for h->sha256.
+ *
+ * Errors: ERR_TOO_LARGE over LIMIT_SAMPLE_BYTES; ERR_NO_SPACE, the reserve
+ * included; ERR_IO, also after a failed sync (see packs_sync).
+ */
 MUST_USE int packs_append(struct packs *p, const struct hashes *h, const void *data, size_t len,
 			  struct pack_locator *ret, struct err *err);
 
@@ -55,7 +65,15 @@ MUST_USE int pack_stream_finish(struct pack_stream *s, const struct hashes *h,
 				struct pack_locator *ret, struct err *err);
 void pack_stream_free(struct pack_stream *s); /* gives up: removes the temporary file */
 
-/* Make durable all that was appended before the call; several callers share one sync. */
+/*
+ * Make durable all that was appended before the call; several callers share one
+ * sync, and one that finds all durable already costs none.
+ *
+ * After a failed sync nobody can say which bytes reached the disk, and a second
+ * sync would wrongly succeed: from then on every append and every sync that
+ * waits for something fails with the same error until the packs are closed and
+ * opened again. Reading goes on. What earlier syncs made durable stays so.
+ */
 MUST_USE int packs_sync(struct packs *p, struct err *err);
 
 /* A counted hold on a pack's file, for pread, mmap, sendfile and descriptor passing. */
@@ -69,15 +87,20 @@ MUST_USE int packs_read(struct packs *p, const struct pack_locator *at, uint64_t
 			size_t n, struct err *err);
 
 /*
- * Overwrite one record's bytes with zeros, mark it erased, sync, and release the
- * blocks. Idempotent: the caller repeats it after a crash (it keeps the intent).
+ * Mark one record erased, overwrite its bytes with zeros, and release the
+ * blocks; two syncs of the file, not shared. Idempotent: the caller repeats it
+ * after a crash (it keeps the intent), and until then packs_walk may name the
+ * record. ERR_CORRUPT if no such record is there.
  */
 MUST_USE int packs_erase(struct packs *p, const struct pack_locator *at, struct err *err);
 
 /*
- * Walk every record of every pack: checksums, and SHA-256 of the bytes against
- * the record's name. `each` gets every record (erased ones too), `bad` each
- * finding; the walk goes on after one.
+ * Walk every record of every pack: structure always; with check_bytes also the
+ * bytes against checksum and SHA-256, and that those of erased records are zeros.
+ * `each` gets every record that is as it should be (erased ones too; not those
+ * that recovery marked broken), `bad` each finding with the offset of the
+ * structure in the file (a record's header, 64 before its locator); the walk
+ * goes on after one. Appends may go on meanwhile; the callbacks hold no lock.
  */
 struct pack_record {
 	struct pack_locator at;
