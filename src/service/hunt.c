@@ -89,9 +89,7 @@ static void claim_done(struct write_req *req, int rc, const struct err *err)
 		log_event(LOG_WARN, "claim_failed", LOG_Z("error", err->msg));
 	lock_take(&h->lock);
 	h->claiming = false;
-	if (rc == 0 && n < CLAIM_MAX && !h->maybe_more)
-		h->maybe_more = false;
-	else if (n == CLAIM_MAX)
+	if (rc || n == CLAIM_MAX)
 		h->maybe_more = true;
 	for (size_t i = 0; i < n; i++) {
 		struct hunt_job *job = hunt_job_new(h->svc, c->batch, i);
@@ -109,7 +107,8 @@ static void claim_done(struct write_req *req, int rc, const struct err *err)
 	lock_drop(&h->lock);
 	claim_batch_unref(c->batch);
 	free(c);
-	hunt_claim(h);
+	if (rc == 0)
+		hunt_claim(h); /* else at the next tick */
 }
 
 /* Ask for more if there may be some and too few wait. */
@@ -451,7 +450,6 @@ static void worker_begin(struct worker *w, struct hunt_job *job)
 		hunt_job_complete(job);
 		return;
 	}
-	crash_note(job->row->id);
 	job->set = w->set;
 	atomic_fetch_add(&w->set->refs, 1);
 	w->under_way[w->pending++] = job;
@@ -497,6 +495,7 @@ static void worker_end(struct worker *w)
 	int rc = scan_recv(w->child, &w->result, &err);
 
 	job = worker_oldest(w);
+	crash_note(job->row->id);
 	if (rc == 0)
 		rc = hunt_job_take_hits(job, &w->result, job->set, &err);
 	if (rc == 0) {
@@ -511,7 +510,7 @@ static void worker_end(struct worker *w)
 		hunt_job_reset(job);
 		hunt_blame(w->hunt, job, err.msg);
 	}
-	crash_note(w->pending ? w->under_way[0]->row->id : 0);
+	crash_note(0);
 	if (scan_child_is_dead(w->child)) {
 		worker_return_rest(w);
 		worker_bury(w);

@@ -23,6 +23,7 @@ enum {
 	RULE_TAGS_MAX = 64,        /* tags of one rule that are told */
 	SUSPEND_AFTER_SAMPLES = 3, /* distinct samples before a ruleset is switched off */
 	DAY_S = 86400,
+	FULL_RECOUNT_S = 60, /* a ruleset at its limit is counted once a minute */
 };
 
 /* ---- Life ---- */
@@ -280,19 +281,24 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 	json_end(&j);
 }
 
-/* Is there room under the ruleset's limit for a rolling day? */
-static int under_limit(struct sql_conn *conn, const struct live_teller *teller, int64_t ruleset_id,
-		       int64_t now_s, bool *ret, struct err *err)
+/*
+ * Is there room under the ruleset's limit for a rolling day? One that was found
+ * full is not counted again for a while: only the writer's thread comes here.
+ */
+static int under_limit(struct sql_conn *conn, struct service *svc, const struct live_teller *teller,
+		       int64_t ruleset_id, int64_t now_s, bool *ret, struct err *err)
 {
+	struct full_ruleset *full = &svc->full[(uint64_t)ruleset_id % FULL_RULESETS];
 	int64_t told;
 
-	if (teller->limit >= DAY_S * 1000000LL) {
-		*ret = true;
+	*ret = false;
+	if (full->ruleset_id == ruleset_id && full->limit == teller->limit && now_s < full->until_s)
 		return 0;
-	}
 	TRY(live_told_since(conn, teller->owner_id, ruleset_id, now_s - DAY_S, teller->limit, &told,
 			    err));
 	*ret = told < teller->limit;
+	if (!*ret)
+		*full = (struct full_ruleset){ ruleset_id, teller->limit, now_s + FULL_RECOUNT_S };
 	return 0;
 }
 
@@ -346,7 +352,7 @@ static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, struct a
 		teller_id = hit->ruleset_id;
 		if (!teller.may_tell)
 			continue;
-		TRY(under_limit(conn, &teller, hit->ruleset_id, now_s, &room, err));
+		TRY(under_limit(conn, job->svc, &teller, hit->ruleset_id, now_s, &room, err));
 		if (room)
 			TRY(tell_hit(conn, job, hit, &teller, now_s, err));
 		else
@@ -392,6 +398,7 @@ static int complete_apply(struct sql_conn *conn, struct write_req *req, struct e
 	int64_t generation = job->set ? job->set->generation : job->row->generation;
 	bool mine;
 
+	crash_note(job->row->id);
 	not_run_json(job, &not_run);
 	TRY(buf_check(&not_run, "what was not run", err));
 	TRY(analysis_complete(conn, job->row->id, str_of(job->svc->instance), generation,
@@ -422,6 +429,7 @@ static void complete_done(struct write_req *req, int rc, const struct err *err)
 {
 	struct hunt_job *job = (struct hunt_job *)req;
 
+	crash_note(0);
 	if (rc) {
 		log_event(LOG_ERROR, "analysis_not_completed", LOG_I64("analysis", job->row->id),
 			  LOG_Z("error", err->msg));

@@ -11,6 +11,16 @@ struct pool;
 struct user_cache;
 struct crash_report;
 
+/* A ruleset that reached its limit, so that it is not counted anew for each match. */
+struct full_ruleset {
+	int64_t ruleset_id;
+	int64_t limit;
+	int64_t until_s;
+};
+enum {
+	FULL_RULESETS = 256
+};
+
 /* See service.h. Members are set up in this order and torn down in reverse. */
 struct service {
 	struct service_options options;
@@ -29,7 +39,8 @@ struct service {
 	struct user_cache *users;
 	struct liveset *live;
 	struct hunt *hunt;
-	struct background *background; /* bulk deletions, retention, user activity */
+	struct full_ruleset full[FULL_RULESETS]; /* the writer's thread only */
+	struct background *background;           /* bulk deletions, retention, user activity */
 };
 
 /* ---- pool.c: a bounded queue and a few threads for work that blocks ---- */

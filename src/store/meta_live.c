@@ -24,6 +24,9 @@ static const char TOLD_SINCE[] =
 	"SELECT count(*) FROM (SELECT 1 FROM sighting WHERE source_kind = 1 AND source_id = ?1 "
 	"AND owner_id = ?2 AND state = 0 AND seq >= coalesce((SELECT seq FROM sighting "
 	"WHERE date_s > ?3 ORDER BY date_s, seq LIMIT 1), 9223372036854775807) LIMIT ?4)";
+static const char TOLD_BOUND[] =
+	"SELECT coalesce(sum(live), 0) FROM stream_count WHERE owner_id = ?1 AND source_kind = 1 "
+	"AND source_id = ?2 AND day >= ?3";
 static const char SUSPEND[] =
 	"UPDATE ruleset SET suspended = ?3, modified_s = ?4, generation = ?5 "
 	"WHERE id = ?1 AND version = ?2 AND suspended IS NULL AND deleted = 0";
@@ -129,12 +132,32 @@ int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
 	return 0;
 }
 
-int live_told_since(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id, int64_t since_s,
-		    int64_t enough, int64_t *ret, struct err *err)
+static int live_told_at_most(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id,
+			     int64_t day, int64_t *ret, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	bool row;
 
+	TRY(sql_start(&q, conn, TOLD_BOUND, err, SQL_I64(owner_id), SQL_I64(ruleset_id),
+		      SQL_I64(day)));
+	TRY(sql_next(&q, &row, err));
+	REQUIRE(row);
+	*ret = sql_i64(&q, 0);
+	return 0;
+}
+
+int live_told_since(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id, int64_t since_s,
+		    int64_t enough, int64_t *ret, struct err *err)
+{
+	enum {
+		DAY_S = 86400
+	};
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(live_told_at_most(conn, owner_id, ruleset_id, since_s / DAY_S, ret, err));
+	if (*ret < enough)
+		return 0;
 	TRY(sql_start(&q, conn, TOLD_SINCE, err, SQL_I64(ruleset_id), SQL_I64(owner_id),
 		      SQL_I64(since_s), SQL_I64(enough)));
 	TRY(sql_next(&q, &row, err));

@@ -40,7 +40,10 @@ struct live_teller {
 };
 MUST_USE int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
 			 struct live_teller *ret, struct err *err);
-/* Notifications of the ruleset after since_s; counting stops at `enough`. */
+/*
+ * Notifications of the ruleset after since_s, or more: exact only if that bound,
+ * from the counts by day, reaches `enough`; counting stops there. Cheap below it.
+ */
 MUST_USE int live_told_since(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id,
 			     int64_t since_s, int64_t enough, int64_t *ret, struct err *err);
 
