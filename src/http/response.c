@@ -126,12 +126,27 @@ void http_respond_fd(struct http_request *req, unsigned status, int fd, uint64_t
 	x->answer.release_arg = arg;
 }
 
+/* The type that the answer was to have is not the error's. */
+static void type_forget(struct answer *a)
+{
+	struct answer_header **at = &a->headers;
+
+	a->has_type = false;
+	while (*at) {
+		if (str_eq_nocase(str_of((*at)->name), STR("content-type")))
+			*at = (*at)->next;
+		else
+			at = &(*at)->next;
+	}
+}
+
 void exchange_fail(struct http_exchange *x, unsigned status, const char *text)
 {
 	const struct http_server_options *o = &x->server->o;
 
 	if (http_responded(&x->req))
 		return;
+	type_forget(&x->answer);
 	/* on_error itself may fail, e.g. with a full buffer: then the bare status. */
 	if (!x->in_error) {
 		x->in_error = true;

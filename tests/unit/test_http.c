@@ -63,6 +63,8 @@ static void on_overflow(struct http_request *req, void *arg)
 
 	(void)arg;
 	buf_add_z(&out, "12345");
+	http_respond_header(req, "Content-Type",
+			    STR("text/csv")); /* not of the error that follows */
 	http_respond_buf(req, 200, &out);
 }
 

@@ -97,7 +97,8 @@ void http_respond_buf(struct http_request *req, unsigned status, struct buf *bod
  */
 void http_respond_fd(struct http_request *req, unsigned status, int fd, uint64_t offset, uint64_t n,
 		     void (*release)(void *arg), void *arg);
-/* Let on_error make the answer: `status` and a text that may be shown to the client. */
+/* Let on_error make the answer: `status` and a text for the client. A Content-Type added before is
+ * dropped. */
 void http_respond_error(struct http_request *req, unsigned status, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
 bool http_responded(const struct http_request *req);
