@@ -22,11 +22,16 @@ struct user {
 	char email[255];
 	int64_t created_s;
 	bool disabled;
+	uint8_t key_hash[32]; /* of the key it came with; zeros if it came without one */
 };
 
 enum {
-	USER_KEY_CHARS = 64
+	USER_KEY_CHARS = 64,
+	USER_EMAIL_BYTES_MAX = 254 /* RFC 5321 section 4.5.3.1.3 */
 };
+
+/* Something that mail could be sent to: one '@' with text around it, no blanks. */
+bool user_email_is_valid(struct str email);
 
 /*
  * Who holds this key. Served from a small cache that every change to accounts
@@ -51,6 +56,9 @@ MUST_USE int user_by_id(struct service *svc, int64_t id, struct user *ret, struc
 /* Every account in order of name. */
 MUST_USE int user_each(struct service *svc, void (*each)(const struct user *u, void *arg),
 		       void *arg, struct err *err);
-/* Note that the user was seen; kept in memory and flushed each second. */
+/*
+ * Note the use of the key that `u` came with (user_authenticate); kept in memory
+ * and flushed each second. Users without a key leave no trace.
+ */
 void user_seen(struct service *svc, const struct user *u);
 #endif
