@@ -16,7 +16,7 @@ struct ruleset {
 	struct str rules;
 	int64_t version;
 	int64_t generation;
-	bool enabled;
+	bool enabled; /* it hunts; false also while suspended */
 	int64_t limit;
 	struct str entity;      /* "file", "url", "domain", "ip_address" */
 	struct str emails_json; /* JSON array of strings */
@@ -57,11 +57,17 @@ struct ruleset_change {
 typedef void (*ruleset_done)(const struct ruleset *r, int rc, const struct err *err,
 			     struct str messages, void *arg);
 
-/* All three return at once and copy what they are given. ERR_BUSY: `done` is not called. */
+/*
+ * All three return at once and copy what they are given. On failure `done` is not
+ * called: ERR_INVALID, a member that is not acceptable; ERR_BUSY; ERR_CLOSED.
+ */
 MUST_USE int ruleset_create(struct service *svc, int64_t owner_id,
 			    const struct ruleset_change *change, ruleset_done done, void *arg,
 			    struct err *err);
-/* ERR_NOT_FOUND also where the user may not see it. */
+/*
+ * ERR_NOT_FOUND also where the user may not see it. Setting `enabled` on a
+ * suspended ruleset lifts the suspension, as a new version.
+ */
 MUST_USE int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
 			    const struct ruleset_change *change, ruleset_done done, void *arg,
 			    struct err *err);

@@ -1,0 +1,284 @@
+#include "ruleset_check.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/utf8.h"
+#include "service_internal.h"
+
+enum {
+	MESSAGES_BYTES_MAX = 9 << 20, /* more than a child may send */
+	LIST_BYTES_MAX = 256 * 1024,  /* 64 of the longest e-mails, escaped */
+	NAMES_BYTES_MAX = 4 << 20,    /* they come out of 1 MB of source */
+	COMPILE_ATTEMPTS = 2,         /* a child may die of what it did before */
+	SUMMARY_BYTES_MAX = 300,      /* of a message's title in the error text */
+};
+
+static const struct {
+	const char *name;
+	enum scan_entity entity;
+} ENTITIES[] = {
+	{ "file", SCAN_FILE },     { "url", SCAN_URL },
+	{ "domain", SCAN_DOMAIN }, { "ip_address", SCAN_IP_ADDRESS },
+	{ "ip", SCAN_IP_ADDRESS }, /* VirusTotal's documentation; the one above is canonical */
+};
+
+static bool entity_parse(struct str s, enum scan_entity *ret)
+{
+	for (size_t i = 0; i < sizeof ENTITIES / sizeof ENTITIES[0]; i++) {
+		if (str_eq_z(s, ENTITIES[i].name)) {
+			*ret = ENTITIES[i].entity;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- Forms and limits ---- */
+
+/* Valid UTF-8 without control characters. */
+static bool is_plain_text(struct str s)
+{
+	uint32_t cp;
+
+	while (s.n) {
+		size_t n = utf8_next(s, &cp);
+
+		if (n == 0 || cp < 0x20 || (cp >= 0x7f && cp < 0xa0))
+			return false;
+		s = str_make(s.p + n, s.n - n);
+	}
+	return true;
+}
+
+static int check_name(struct str name, struct err *err)
+{
+	if (name.n == 0)
+		return err_set(err, ERR_INVALID, "a ruleset needs a name");
+	if (name.n > LIMIT_RULESET_NAME_BYTES)
+		return err_set(err, ERR_INVALID, "the name has %zu bytes, the maximum is %d",
+			       name.n, LIMIT_RULESET_NAME_BYTES);
+	if (!is_plain_text(name))
+		return err_set(err, ERR_INVALID, "the name is not UTF-8 or has control characters");
+	return 0;
+}
+
+static int check_rules(struct str rules, struct err *err)
+{
+	if (rules.n == 0)
+		return err_set(err, ERR_INVALID, "a ruleset needs rules");
+	if (rules.n > LIMIT_RULES_BYTES)
+		return err_set(err, ERR_INVALID, "the rules have %zu bytes, the maximum is %d",
+			       rules.n, LIMIT_RULES_BYTES);
+	if (memchr(rules.p, 0, rules.n))
+		return err_set(err, ERR_INVALID, "the rules have a NUL byte at offset %zu",
+			       str_find(rules, 0));
+	return 0;
+}
+
+static int check_limit(int64_t limit, struct err *err)
+{
+	if (limit < 0 || limit > RULESET_DAY_LIMIT_MAX)
+		return err_set(err, ERR_INVALID, "the limit must be between 0 and %lld",
+			       (long long)RULESET_DAY_LIMIT_MAX);
+	return 0;
+}
+
+static bool tag_is_valid(struct str tag)
+{
+	return tag.n > 0 && tag.n <= RULESET_TAG_BYTES_MAX && is_plain_text(tag);
+}
+
+/* A JSON array of at most n_max strings that pass `valid`, written anew. */
+static int check_list(struct str json, const char *what, size_t n_max, bool (*valid)(struct str s),
+		      struct arena *arena, struct str *ret, struct err *err)
+{
+	AUTO(buf_release) struct buf out = BUF_INIT(LIST_BYTES_MAX);
+	json_t *list = json_loadb(json.p ? json.p : "", json.n, 0, NULL);
+	struct json w;
+	int rc = 0;
+
+	json_init(&w, &out);
+	json_arr(&w);
+	if (!json_is_array(list))
+		rc = err_set(err, ERR_INVALID, "%s must be a list of strings", what);
+	else if (json_array_size(list) > n_max)
+		rc = err_set(err, ERR_INVALID, "%s has %zu entries, the maximum is %zu", what,
+			     json_array_size(list), n_max);
+	for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+		struct str s = str_make(json_string_value(item), json_string_length(item));
+
+		if (json_is_string(item) && valid(s))
+			json_str(&w, s);
+		else
+			rc = err_set(err, ERR_INVALID, "entry %zu of %s is not valid", i + 1, what);
+	}
+	json_decref(list);
+	if (rc)
+		return rc;
+	json_arr_end(&w);
+	json_end(&w);
+	TRY(buf_check(&out, what, err));
+	*ret = arena_str(arena, buf_str(&out));
+	return 0;
+}
+
+static int check_entity(struct str entity, struct str *ret, struct err *err)
+{
+	struct str shown = utf8_cut(entity, 32);
+	enum scan_entity found;
+
+	if (!entity_parse(entity, &found))
+		return err_set(err, ERR_INVALID,
+			       "match_object_type '" STR_FMT
+			       "' is not valid. Valid types are: file,url,domain,ip_address",
+			       STR_ARG(shown));
+	*ret = str_of(ENTITIES[found].name);
+	REQUIRE(ENTITIES[found].entity == found);
+	return 0;
+}
+
+int ruleset_change_check(const struct ruleset_change *change, bool creating, struct arena *arena,
+			 struct ruleset_change *ret, struct err *err)
+{
+	struct ruleset_change c = { .set = change->set,
+				    .enabled = change->enabled,
+				    .limit = change->limit };
+
+	if ((c.set & RULESET_NAME) || creating) {
+		TRY(check_name(c.set & RULESET_NAME ? change->name : STR(""), err));
+		c.name = arena_str(arena, change->name);
+	}
+	if ((c.set & RULESET_RULES) || creating) {
+		TRY(check_rules(c.set & RULESET_RULES ? change->rules : STR(""), err));
+		c.rules = arena_str(arena, change->rules);
+	}
+	if (c.set & RULESET_LIMIT)
+		TRY(check_limit(c.limit, err));
+	if (c.set & RULESET_EMAILS)
+		TRY(check_list(change->emails_json, "notification_emails", LIMIT_EMAILS_PER_RULESET,
+			       user_email_is_valid, arena, &c.emails_json, err));
+	if (c.set & RULESET_TAGS)
+		TRY(check_list(change->tags_json, "tags", LIMIT_TAGS_PER_RULESET, tag_is_valid,
+			       arena, &c.tags_json, err));
+	if (c.set & RULESET_ENTITY)
+		TRY(check_entity(change->entity, &c.entity, err));
+	*ret = c;
+	return 0;
+}
+
+/* ---- Compiling ---- */
+
+/* "line 3, column 5: unknown pattern `$a`", from the first error of the messages. */
+static int refused(struct str messages, struct err *err)
+{
+	json_t *list = json_loadb(messages.p, messages.n, JSON_ALLOW_NUL, NULL);
+	const json_t *first = json_array_get(list, 0);
+	const char *title = json_string_value(json_object_get(first, "title"));
+	struct str shown =
+		utf8_cut(str_of(title ? title : "the rules do not compile"), SUMMARY_BYTES_MAX);
+	json_int_t line = json_integer_value(json_object_get(first, "line"));
+	json_int_t column = json_integer_value(json_object_get(first, "column"));
+	int rc;
+
+	if (line > 0)
+		rc = err_set(err, ERR_INVALID, "line %lld, column %lld: " STR_FMT, (long long)line,
+			     (long long)column, STR_ARG(shown));
+	else
+		rc = err_set(err, ERR_INVALID, STR_FMT, STR_ARG(shown));
+	json_decref(list);
+	return rc;
+}
+
+enum compile_end {
+	COMPILE_ENDED,
+	COMPILE_KILLED,
+	COMPILE_TOO_SLOW
+};
+
+/* One attempt. An error is not the rules' fault; *ret_rules is NULL where they are refused. */
+static int compile_once(struct service *svc, const struct scan_source *source,
+			const struct scan_compile_options *options, struct scan_rules **ret_rules,
+			struct buf *messages, enum compile_end *ret_end, struct err *cause,
+			struct err *err)
+{
+	struct scan_child *child;
+	int rc;
+
+	*ret_rules = NULL;
+	*ret_end = COMPILE_ENDED;
+	TRY(scan_child_take(&child, svc->scan, err));
+	rc = scan_compile(child, source, 1, options, ret_rules, messages, cause);
+	if (rc == -ERR_DIED) {
+		*ret_end = COMPILE_KILLED;
+		rc = err_set(cause, ERR_INVALID, "the compiler was killed: %s",
+			     scan_child_cause(child));
+	} else if (rc == -ERR_TIMEOUT) {
+		*ret_end = COMPILE_TOO_SLOW;
+		rc = err_set(cause, ERR_INVALID, "the rules took longer than %u ms to compile",
+			     svc->options.compile_timeout_ms);
+	} else if (rc && err) {
+		*err = *cause;
+	}
+	scan_child_give(svc->scan, child);
+	return *ret_end == COMPILE_ENDED ? rc : 0;
+}
+
+static int take_rules(const struct scan_rules *rules, struct arena *arena,
+		      struct ruleset_compiled *ret, struct err *err)
+{
+	AUTO(buf_release) struct buf names = BUF_INIT(NAMES_BYTES_MAX);
+	uint32_t n = scan_rules_count(rules);
+	struct json w;
+
+	if (n == 0)
+		return err_set(err, ERR_INVALID, "there is no rule in the ruleset");
+	if (n > LIMIT_RULES_PER_SET)
+		return err_set(err, ERR_INVALID, "the ruleset has %u rules, the maximum is %d", n,
+			       LIMIT_RULES_PER_SET);
+	json_init(&w, &names);
+	json_arr(&w);
+	for (uint32_t i = 0; i < n; i++)
+		json_str(&w, scan_rules_at(rules, i)->name);
+	json_arr_end(&w);
+	json_end(&w);
+	TRY(buf_check(&names, "the list of rules", err));
+	ret->rule_names = arena_str(arena, buf_str(&names));
+	ret->rule_count = n;
+	return 0;
+}
+
+int ruleset_compile(struct service *svc, struct str rules, struct str entity, struct arena *arena,
+		    struct ruleset_compiled *ret, struct str *messages, struct err *err)
+{
+	AUTO(buf_release) struct buf said = BUF_INIT(MESSAGES_BYTES_MAX);
+	struct scan_compile_options options = { .refuse_slow = true,
+						.warnings_max = RULESET_WARNINGS_MAX };
+	const struct scan_source source = { STR("default"), rules }; /* as YARA calls it */
+	enum compile_end end = COMPILE_KILLED;
+	struct scan_rules *made = NULL;
+	struct err cause = { 0 };
+	int rc;
+
+	*messages = STR("[]");
+	REQUIRE(entity_parse(entity, &options.entity));
+	for (unsigned i = 0; i < COMPILE_ATTEMPTS && end == COMPILE_KILLED; i++) {
+		buf_reset(&said);
+		TRY(compile_once(svc, &source, &options, &made, &said, &end, &cause, err));
+	}
+	if (end != COMPILE_ENDED) {
+		if (err)
+			*err = cause;
+		return -ERR_INVALID;
+	}
+	if (said.n)
+		*messages = arena_str(arena, buf_str(&said));
+	if (!made)
+		return refused(*messages, err);
+	rc = take_rules(made, arena, ret, err);
+	scan_rules_unref(made);
+	return rc;
+}

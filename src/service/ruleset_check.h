@@ -1,0 +1,36 @@
+#ifndef SERVICE_RULESET_CHECK_H
+#define SERVICE_RULESET_CHECK_H
+#include "base/arena.h"
+#include "service/rulesets.h"
+
+/*
+ * What an owner wants to set, checked at the edge: forms and limits here, the
+ * rules by compiling them alone in a child.
+ */
+enum {
+	RULESET_TAG_BYTES_MAX = 128, /* a word; VirusTotal's are shorter */
+	RULESET_WARNINGS_MAX = 100,  /* shown with an accepted ruleset */
+};
+#define RULESET_DAY_LIMIT_MAX INT64_C(1000000000000) /* more than anybody could be told */
+
+/*
+ * Check every member that is set and copy it into the arena in its canonical
+ * form (lists written anew, `ip` as `ip_address`). ERR_INVALID says what is wrong.
+ */
+MUST_USE int ruleset_change_check(const struct ruleset_change *change, bool creating,
+				  struct arena *arena, struct ruleset_change *ret, struct err *err);
+
+struct ruleset_compiled {
+	struct str rule_names; /* JSON array */
+	int64_t rule_count;
+};
+
+/*
+ * Compile alone, in a child. Blocks. *messages, a JSON array, is set in any case.
+ * ERR_INVALID: the rules are refused, or took too long, or killed the compiler;
+ * the text is for their owner.
+ */
+MUST_USE int ruleset_compile(struct service *svc, struct str rules, struct str entity,
+			     struct arena *arena, struct ruleset_compiled *ret,
+			     struct str *messages, struct err *err);
+#endif

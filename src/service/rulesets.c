@@ -1,0 +1,452 @@
+#include "service/rulesets.h"
+
+#include <stdio.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "liveset.h"
+#include "ruleset_check.h"
+#include "service_internal.h"
+#include "store/meta_file.h"
+#include "store/meta_ruleset.h"
+#include "store/meta_user.h"
+
+enum {
+	JOB_ARENA_MAX = 96 << 20, /* rules old and new, messages, a few tries of the writer */
+	PAGE_TEXT_MAX = 8 << 20,  /* escaped at its worst this still fits a response */
+	ID_TRIES_MAX = 64,        /* random ids until a free one: 10^9 rulesets need two */
+};
+#define ID_MIN UINT64_C(1000000000) /* ten digits, as VirusTotal's look */
+#define ID_SPAN UINT64_C(9000000000)
+
+/*
+ * A change on its way:
+ *
+ *   asked --(rules are set)--> compiling --accepted--> writing --> answered
+ *     \------------------------------------------------^           ^
+ *                               compiling --refused----------------/
+ *
+ * Invariants
+ *  1. The rules that are committed are those that were compiled by this very job:
+ *     text, names and count go together. The last writer wins.
+ *  2. What hunting sees (text while live, live or not) changes with a generation
+ *     in the same transaction, and the live set is told before the owner is.
+ *  3. The job belongs to the caller, then to a thread of the pool, then to the
+ *     writer, then to the pool again; never to two.
+ */
+enum job_kind {
+	JOB_CREATE,
+	JOB_UPDATE,
+	JOB_DELETE
+};
+
+struct ruleset_job {
+	struct write_req req; /* first: the writer hands it back */
+	struct service *svc;
+	enum job_kind kind;
+	int64_t user_id;
+	int64_t id;
+	struct ruleset_change change; /* checked, in the arena */
+	struct arena *arena;
+	struct ruleset_compiled compiled;
+	struct str messages;
+	ruleset_done done;
+	void *done_arg;
+	/* outcome */
+	struct ruleset_row row;
+	bool live_changed;
+	int rc;
+	struct err err;
+};
+
+static void ruleset_of_row(const struct ruleset_row *row, struct ruleset *ret)
+{
+	*ret = (struct ruleset){ .id = row->id,
+				 .owner_id = row->owner_id,
+				 .owner = row->owner,
+				 .name = row->name,
+				 .rules = row->rules,
+				 .version = row->version,
+				 .generation = row->generation,
+				 .enabled = row->enabled && !row->is_suspended,
+				 .limit = row->limit,
+				 .entity = row->entity,
+				 .emails_json = row->emails,
+				 .tags_json = row->tags,
+				 .rule_names_json = row->rule_names,
+				 .rule_count = row->rule_count,
+				 .created_s = row->created_s,
+				 .modified_s = row->modified_s,
+				 .suspended = row->suspended };
+	if (row->is_suspended && row->suspended.n == 0)
+		ret->suspended = STR("suspended");
+}
+
+/* ---- In the writer's transaction; it may run more than once ---- */
+
+static int free_id(struct sql_conn *conn, int64_t *ret, struct err *err)
+{
+	bool taken = true;
+	uint64_t random;
+	int64_t id = 0;
+
+	for (unsigned i = 0; i < ID_TRIES_MAX && taken; i++) {
+		rand_bytes(&random, sizeof random);
+		id = (int64_t)(ID_MIN + random % ID_SPAN);
+		TRY(ruleset_row_exists(conn, id, &taken, err));
+	}
+	REQUIRE(!taken);
+	*ret = id;
+	return 0;
+}
+
+static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t now_s,
+			struct err *err)
+{
+	const struct ruleset_change *c = &job->change;
+	struct ruleset_row row = {
+		.owner_id = job->user_id,
+		.name = c->name,
+		.rules = c->rules,
+		.version = 1,
+		.enabled = (c->set & RULESET_ENABLED) && c->enabled,
+		.limit = c->set & RULESET_LIMIT ? c->limit
+						: (int64_t)job->svc->options.ruleset_limit_default,
+		.entity = c->set & RULESET_ENTITY ? c->entity : STR("file"),
+		.emails = c->set & RULESET_EMAILS ? c->emails_json : STR("[]"),
+		.tags = c->set & RULESET_TAGS ? c->tags_json : STR("[]"),
+		.rule_names = job->compiled.rule_names,
+		.rule_count = job->compiled.rule_count,
+		.created_s = now_s,
+		.modified_s = now_s,
+	};
+	struct user_row owner;
+	int64_t generation;
+
+	TRY(user_row_by_id(conn, job->user_id, job->arena, &owner, err));
+	row.owner = owner.name;
+	TRY(free_id(conn, &row.id, err));
+	TRY(counter_get(conn, "generation", &row.generation, err));
+	row.generation += row.enabled; /* the row must be there before its generation's */
+	TRY(ruleset_row_insert(conn, &row, err));
+	TRY(ruleset_version_add(conn, row.id, row.version, row.rules, err));
+	if (row.enabled) {
+		TRY(ruleset_generation_add(conn, row.id, row.version, "create", now_s, &generation,
+					   err));
+		REQUIRE(generation == row.generation);
+	}
+	job->row = row;
+	job->live_changed = row.enabled;
+	return 0;
+}
+
+/* Put the change on the row; *ret_version: it needs a new version. */
+static void change_row(struct ruleset_row *row, const struct ruleset_job *job, bool *ret_version)
+{
+	const struct ruleset_change *c = &job->change;
+	bool new_text = (c->set & RULESET_RULES) && !str_eq(c->rules, row->rules);
+	bool resumes = (c->set & RULESET_ENABLED) && c->enabled && row->is_suspended;
+
+	if (c->set & RULESET_NAME)
+		row->name = c->name;
+	if (c->set & RULESET_RULES) {
+		row->rules = c->rules;
+		row->rule_names = job->compiled.rule_names;
+		row->rule_count = job->compiled.rule_count;
+	}
+	if (c->set & RULESET_LIMIT)
+		row->limit = c->limit;
+	if (c->set & RULESET_EMAILS)
+		row->emails = c->emails_json;
+	if (c->set & RULESET_TAGS)
+		row->tags = c->tags_json;
+	if (c->set & RULESET_ENABLED)
+		row->enabled = c->enabled;
+	if (resumes) {
+		row->is_suspended = false;
+		row->suspended = STR("");
+	}
+	/* A resumed one gets a version too, so that what it was blamed for counts no more. */
+	*ret_version = new_text || resumes;
+}
+
+static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t now_s,
+			struct err *err)
+{
+	const char *change = NULL;
+	struct ruleset_row row;
+	bool was_live, is_live, new_version;
+
+	TRY(ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err));
+	if ((job->change.set & RULESET_ENTITY) && !str_eq(job->change.entity, row.entity))
+		return err_set(err, ERR_INVALID, "match_object_type cannot be changed");
+	was_live = row.enabled && !row.is_suspended;
+	change_row(&row, job, &new_version);
+	is_live = row.enabled && !row.is_suspended;
+	if (new_version) {
+		row.version++;
+		TRY(ruleset_version_add(conn, row.id, row.version, row.rules, err));
+	}
+	if (was_live != is_live)
+		change = is_live ? "enable" : "disable";
+	else if (is_live && new_version)
+		change = "edit";
+	if (change)
+		TRY(ruleset_generation_add(conn, row.id, row.version, change, now_s,
+					   &row.generation, err));
+	if (job->change.set) {
+		row.modified_s = now_s;
+		TRY(ruleset_row_update(conn, &row, err));
+	}
+	job->row = row;
+	job->live_changed = change != NULL;
+	return 0;
+}
+
+static int apply_delete(struct sql_conn *conn, struct ruleset_job *job, int64_t now_s,
+			struct err *err)
+{
+	struct ruleset_row row;
+	bool was_live;
+
+	TRY(ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err));
+	was_live = row.enabled && !row.is_suspended;
+	row.enabled = false;
+	row.deleted = true;
+	row.modified_s = now_s;
+	if (was_live)
+		TRY(ruleset_generation_add(conn, row.id, row.version, "delete", now_s,
+					   &row.generation, err));
+	TRY(ruleset_row_update(conn, &row, err));
+	job->row = row;
+	job->live_changed = was_live;
+	return 0;
+}
+
+static int job_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct ruleset_job *job = (struct ruleset_job *)req;
+	int64_t now_s = clock_unix_s(job->svc->clock);
+
+	switch (job->kind) {
+	case JOB_CREATE:
+		return apply_create(conn, job, now_s, err);
+	case JOB_UPDATE:
+		return apply_update(conn, job, now_s, err);
+	case JOB_DELETE:
+		return apply_delete(conn, job, now_s, err);
+	}
+	REQUIRE(!"a kind of job");
+	return 0;
+}
+
+/* ---- The way through ---- */
+
+static void job_free(struct ruleset_job *job)
+{
+	arena_free(job->arena);
+	free(job);
+}
+
+/* Tell the owner; on a thread of the pool. */
+static void job_answer(void *arg)
+{
+	struct ruleset_job *job = arg;
+	struct ruleset r;
+
+	if (job->rc == 0)
+		ruleset_of_row(&job->row, &r);
+	job->done(job->rc == 0 ? &r : NULL, job->rc, &job->err, job->messages, job->done_arg);
+	job_free(job);
+}
+
+static void job_written(struct write_req *req, int rc, const struct err *err)
+{
+	struct ruleset_job *job = (struct ruleset_job *)req;
+
+	job->rc = rc;
+	if (rc)
+		job->err = *err;
+	else if (job->live_changed)
+		liveset_changed(job->svc);
+	if (service_run(job->svc, job_answer, job, NULL) != 0)
+		job_answer(job); /* full or stopping: late is better than never */
+}
+
+static int job_write(struct ruleset_job *job, struct err *err)
+{
+	job->req.apply = job_apply;
+	job->req.done = job_written;
+	job->req.lane = LANE_API;
+	return writer_submit(job->svc->writer, &job->req, err);
+}
+
+/* What the rules are matched against; also whether the user may see the ruleset at all. */
+static int job_entity(struct ruleset_job *job, struct str *ret, struct err *err)
+{
+	struct sql_conn *conn;
+	struct ruleset_row row;
+	int rc;
+
+	if (job->kind == JOB_CREATE) {
+		*ret = job->change.set & RULESET_ENTITY ? job->change.entity : STR("file");
+		return 0;
+	}
+	TRY(sql_reader_take(&conn, job->svc->db, err));
+	rc = ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err);
+	sql_reader_give(job->svc->db, conn);
+	if (rc == 0)
+		*ret = row.entity;
+	return rc;
+}
+
+static int job_compile(struct ruleset_job *job, struct err *err)
+{
+	struct str entity;
+
+	TRY(job_entity(job, &entity, err));
+	TRY(ruleset_compile(job->svc, job->change.rules, entity, job->arena, &job->compiled,
+			    &job->messages, err));
+	return job_write(job, err);
+}
+
+static void job_run(void *arg)
+{
+	struct ruleset_job *job = arg;
+
+	job->rc = job_compile(job, &job->err);
+	if (job->rc)
+		job_answer(job);
+}
+
+static int job_start(struct service *svc, const struct ruleset_job *wanted,
+		     const struct ruleset_change *change, struct err *err)
+{
+	struct ruleset_job *job = mem_must_dup(wanted, sizeof *wanted);
+	int rc = 0;
+
+	job->svc = svc;
+	job->arena = arena_new("ruleset change", JOB_ARENA_MAX);
+	job->messages = STR("[]");
+	if (change)
+		rc = ruleset_change_check(change, job->kind == JOB_CREATE, job->arena, &job->change,
+					  err);
+	if (rc == 0 && (job->change.set & RULESET_RULES))
+		rc = service_run(svc, job_run, job, err);
+	else if (rc == 0)
+		rc = job_write(job, err);
+	if (rc)
+		job_free(job);
+	return rc;
+}
+
+int ruleset_create(struct service *svc, int64_t owner_id, const struct ruleset_change *change,
+		   ruleset_done done, void *arg, struct err *err)
+{
+	const struct ruleset_job job = {
+		.kind = JOB_CREATE, .user_id = owner_id, .done = done, .done_arg = arg
+	};
+
+	return job_start(svc, &job, change, err);
+}
+
+int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
+		   const struct ruleset_change *change, ruleset_done done, void *arg,
+		   struct err *err)
+{
+	const struct ruleset_job job = {
+		.kind = JOB_UPDATE, .user_id = user_id, .id = id, .done = done, .done_arg = arg
+	};
+
+	return job_start(svc, &job, change, err);
+}
+
+int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, ruleset_done done, void *arg,
+		   struct err *err)
+{
+	const struct ruleset_job job = {
+		.kind = JOB_DELETE, .user_id = user_id, .id = id, .done = done, .done_arg = arg
+	};
+
+	return job_start(svc, &job, NULL, err);
+}
+
+/* ---- Looking ---- */
+
+int ruleset_get(struct service *svc, int64_t user_id, int64_t id, struct arena *arena,
+		struct ruleset *ret, struct err *err)
+{
+	struct ruleset_row row;
+	struct sql_conn *conn;
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = ruleset_row_get(conn, user_id, id, arena, &row, err);
+	sql_reader_give(svc->db, conn);
+	if (rc == 0)
+		ruleset_of_row(&row, ret);
+	return rc;
+}
+
+static int rows_query(const struct ruleset_query *query, struct ruleset_rows_query *ret,
+		      struct err *err)
+{
+	static const enum ruleset_rows_order orders[] = {
+		[RULESET_BY_ID] = RULESET_ROWS_BY_ID,
+		[RULESET_BY_NAME] = RULESET_ROWS_BY_NAME,
+		[RULESET_BY_CREATED] = RULESET_ROWS_BY_CREATED,
+		[RULESET_BY_MODIFIED] = RULESET_ROWS_BY_MODIFIED,
+	};
+	bool by_date = query->order == RULESET_BY_CREATED || query->order == RULESET_BY_MODIFIED;
+
+	REQUIRE(query->order <= RULESET_BY_MODIFIED);
+	*ret = (struct ruleset_rows_query){
+		.owner_id = query->owner_id,
+		.order = orders[query->order],
+		.descending = query->descending,
+		.limit = query->limit < LIMIT_PAGE_WIDE ? query->limit : LIMIT_PAGE_WIDE,
+		.has_after = query->has_after,
+		.after_name = query->after_key,
+		.after_id = query->after_id,
+		.bytes_max = PAGE_TEXT_MAX,
+	};
+	if (query->has_after && by_date && !str_to_i64(query->after_key, &ret->after_s))
+		return err_set(err, ERR_INVALID, "the position in the list is not valid");
+	return 0;
+}
+
+static int list_in(struct sql_conn *conn, const struct ruleset_rows_query *query,
+		   struct arena *arena, struct ruleset_page *ret, struct err *err)
+{
+	struct ruleset_page page = { 0 };
+	struct ruleset_row *rows;
+
+	TRY(ruleset_rows_count(conn, query->owner_id, &page.total, err));
+	TRY(ruleset_rows(conn, query, arena, &rows, &page.count, &page.more, err));
+	page.rows = arena_try(arena, (page.count + 1) * sizeof *page.rows);
+	if (!page.rows)
+		return err_set(err, ERR_TOO_LARGE, "no room for %zu rulesets", page.count);
+	for (size_t i = 0; i < page.count; i++)
+		ruleset_of_row(&rows[i], &page.rows[i]);
+	*ret = page;
+	return 0;
+}
+
+int ruleset_list(struct service *svc, const struct ruleset_query *query, struct arena *arena,
+		 struct ruleset_page *ret, struct err *err)
+{
+	struct ruleset_rows_query rows;
+	struct sql_conn *conn;
+	int rc;
+
+	TRY(rows_query(query, &rows, err));
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = sql_begin(conn, err);
+	if (rc == 0) {
+		rc = list_in(conn, &rows, arena, ret, err);
+		sql_rollback(conn);
+	}
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
