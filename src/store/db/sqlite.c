@@ -482,10 +482,12 @@ static int sq_check(void *handle, struct err *err)
 	AUTO(mem_drop) char *keys = NULL;
 
 	TRY(sq_finding(q, "PRAGMA integrity_check(1)", &structure, err));
+	REQUIRE(structure);
 	if (strcmp(structure, "ok") != 0)
 		return err_set(err, ERR_CORRUPT, "the database's structure is damaged: %s",
 			       structure);
 	TRY(sq_finding(q, "PRAGMA foreign_key_check", &keys, err));
+	REQUIRE(keys);
 	if (keys[0])
 		return err_set(err, ERR_CORRUPT,
 			       "a row of table '%s' refers to one that does not exist", keys);
