@@ -138,7 +138,7 @@ static int child_new(struct scan_pool *pool, struct scan_child **ret, struct err
 
 static void start_failed(struct scan_pool *pool, const char *why) MUST_HOLD(&pool->lock)
 {
-	(void)snprintf(pool->start_error, sizeof pool->start_error, "%s", why);
+	(void)snprintf(pool->start_error, sizeof pool->start_error, "%.299s", why);
 	pool->start_failures++;
 	pool->start_blocked = true;
 	cond_broadcast(&pool->changed);
