@@ -314,10 +314,14 @@ static int job_compile(struct ruleset_job *job, struct err *err)
 static void job_run(void *arg)
 {
 	struct ruleset_job *job = arg;
+	struct err err;
+	int rc = job_compile(job, &err);
 
-	job->rc = job_compile(job, &job->err);
-	if (job->rc)
-		job_answer(job);
+	if (rc == 0)
+		return; /* it is the writer's now, or gone already */
+	job->rc = rc;
+	job->err = err;
+	job_answer(job);
 }
 
 static int job_start(struct service *svc, const struct ruleset_job *wanted,
