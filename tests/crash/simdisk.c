@@ -302,7 +302,8 @@ static void op_lot(struct simdisk *d, struct sim_node *node, struct sim_op *op)
 		ZEROS,
 		GARBAGE,
 		LOTS
-	} lot = rand_below(&d->lots, LOTS);
+	};
+	unsigned lot = (unsigned)rand_below(&d->lots, LOTS);
 
 	if (lot == DROP)
 		return;

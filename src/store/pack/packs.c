@@ -264,6 +264,36 @@ static int write_record(struct packs *p, struct pack_open *o, const struct recor
 	return p->io->pwrite(p->io, o->f, bytes, span, offset, err);
 }
 
+/* Wakes the append whose turn it is; after a cut, those that lost their place. */
+static void turns_wake_locked(struct packs *p, struct pack_open *o) MUST_HOLD(p->lock);
+
+static void turns_wake_locked(struct packs *p, struct pack_open *o)
+{
+	(void)p;
+	for (struct pack_turn *t = o->turns; t; t = t->next) {
+		if (t->offset == o->done || t->offset >= o->cut)
+			cond_signal(&t->come);
+	}
+}
+
+static void turn_wait_locked(struct packs *p, struct pack_open *o, uint64_t offset)
+	MUST_HOLD(p->lock);
+
+static void turn_wait_locked(struct packs *p, struct pack_open *o, uint64_t offset)
+{
+	struct pack_turn turn = { .next = o->turns, .offset = offset };
+	struct pack_turn **link = &o->turns;
+
+	cond_init(&turn.come);
+	o->turns = &turn;
+	while (offset < o->cut && o->done != offset)
+		cond_wait(&turn.come, &p->lock);
+	while (*link != &turn)
+		link = &(*link)->next;
+	*link = turn.next;
+	cond_release(&turn.come);
+}
+
 /*
  * After the write: wait for those before us (invariant 2). *ret_again: one of
  * them failed and our place is gone (invariant 3).
@@ -278,10 +308,10 @@ static void settle_locked(struct packs *p, struct pack_open *o, uint64_t offset,
 	if (failed && offset < o->cut) {
 		o->cut = offset;
 		close_locked(p, o);
-		cond_broadcast(&p->changed);
+		turns_wake_locked(p, o);
 	}
-	while (offset < o->cut && o->done != offset)
-		cond_wait(&p->changed, &p->lock);
+	if (offset < o->cut && o->done != offset)
+		turn_wait_locked(p, o, offset);
 	REQUIRE(o->writing > 0);
 	o->writing--;
 	*ret_again = offset >= o->cut;
@@ -289,8 +319,8 @@ static void settle_locked(struct packs *p, struct pack_open *o, uint64_t offset,
 		o->done = offset + record_span(h->len);
 		pack_chain_add(&o->chain, h);
 		p->changes++;
+		turns_wake_locked(p, o);
 	}
-	cond_broadcast(&p->changed);
 }
 
 int packs_append_from(struct packs *p, const struct record_header *h,

@@ -14,6 +14,13 @@ enum {
 	PACK_SPACE_BYTES = 64 * 1024 * 1024, /* … and after so many bytes */
 };
 
+/* An append that is written and waits for those before it. On its thread's stack. */
+struct pack_turn {
+	struct pack_turn *next;
+	uint64_t offset;
+	struct cond come; /* done reached offset, or the pack was cut at or before it */
+};
+
 /* A pack that is not sealed. All but id and f are guarded by packs.lock. */
 struct pack_open {
 	struct pack_open *next;
@@ -24,6 +31,7 @@ struct pack_open {
 	uint64_t synced;         /* durable up to here */
 	uint64_t cut;            /* a write failed here; UINT64_MAX: none did */
 	uint32_t writing;        /* reserved and not yet done or given up */
+	struct pack_turn *turns; /* few: no more than threads that append */
 	bool closed;             /* takes no more records */
 	bool left;               /* sealing failed: the next packs_open does it */
 	struct pack_chain chain; /* over the records below done */
@@ -34,7 +42,7 @@ struct packs {
 	struct packs_options options;
 
 	struct lock lock;
-	struct cond changed;       /* any of what `lock` guards, which is: */
+	struct cond changed;       /* a pack was made, or a round ended. `lock` guards: */
 	struct pack_open *list;    /* owned; oldest first */
 	struct pack_open *current; /* in list; NULL: the next append makes one */
 	uint32_t next_number;
