@@ -2,46 +2,52 @@
 #include "base/json.h"
 #include "base/utf8.h"
 
-#define LABEL_FIND_SQL                                                                             \
-	"SELECT id, kinds FROM source_label WHERE owner_id = ?1 AND source_kind = ?2 "             \
-	"AND source_id = ?3 AND label = ?4"
+/* All that adding needs to know, at once: told already, last number and date, label. */
+#define PLACE_SQL                                                                                  \
+	"SELECT (SELECT 1 FROM sighting WHERE source_kind = ?2 AND source_id = ?3 AND "            \
+	"entity_kind = ?5 AND entity_id = ?6 AND rule = ?7), "                                     \
+	"coalesce((SELECT date_s FROM sighting ORDER BY seq DESC LIMIT 1), "                       \
+	"(SELECT value FROM counter WHERE name = 'sighting_date')), c.value, l.id, l.kinds "       \
+	"FROM counter c LEFT JOIN source_label l ON l.owner_id = ?1 AND l.source_kind = ?2 AND "   \
+	"l.source_id = ?3 AND l.label = ?4 WHERE c.name = 'sighting'"
 #define LABEL_ADD_SQL                                                                              \
 	"INSERT INTO source_label (owner_id, source_kind, source_id, label, kinds) VALUES (?1, "   \
 	"?2, ?3, ?4, ?5) RETURNING id"
 #define LABEL_KINDS_SQL "UPDATE source_label SET kinds = ?2 WHERE id = ?1"
-#define TOLD_SQL                                                                                   \
-	"SELECT 1 FROM sighting WHERE source_kind = ?1 AND source_id = ?2 AND entity_kind = ?3 "   \
-	"AND entity_id = ?4 AND rule = ?5"
-#define COUNTERS_SQL                                                                               \
-	"SELECT (SELECT value FROM counter WHERE name = 'sighting'), "                             \
-	"(SELECT value FROM counter WHERE name = 'sighting_date')"
 #define ADD_SQL                                                                                    \
 	"INSERT INTO sighting (seq, date_s, owner_id, source_kind, source_id, label_id, "          \
 	"entity_kind, entity_id, rule, tags, info, analysis_id, state) "                           \
 	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)"
-#define COUNTER_SET_SQL "UPDATE counter SET value = ?2 WHERE name = ?1"
+#define COUNTER_SET_SQL "UPDATE counter SET value = ?1 WHERE name = 'sighting'"
 #define TAG_FIND_SQL "SELECT id FROM stream_tag WHERE owner_id = ?1 AND tag = ?2"
 #define TAG_ADD_SQL "INSERT INTO stream_tag (owner_id, tag) VALUES (?1, ?2) RETURNING id"
-#define TAGGED_SQL "INSERT INTO sighting_tag (tag_id, seq) VALUES (?1, ?2)"
+/* TAGS_AT_ONCE of them; those that are fewer repeat the last. */
+#define TAGS_FIND_SQL                                                                              \
+	"SELECT id, tag FROM stream_tag WHERE owner_id = ?1 AND tag IN (?2, ?3, ?4, ?5, ?6, ?7)"
 #define UNTAGGED_SQL "DELETE FROM sighting_tag WHERE tag_id = ?1 AND seq = ?2"
 #define COUNT_UP_SQL                                                                               \
 	"INSERT INTO stream_count (owner_id, source_kind, source_id, entity_kind, day, live) "     \
-	"VALUES (?1, ?2, ?3, ?4, ?5, 1) ON CONFLICT (owner_id, source_kind, source_id, "           \
+	"VALUES (?1, ?2, ?3, ?4, ?5, 1), (?1, ?2, 0, ?4, ?5, 1) ON CONFLICT (owner_id, "           \
+	"source_kind, source_id, "                                                                 \
 	"entity_kind, day) DO UPDATE SET live = live + 1"
 #define COUNT_DOWN_SQL                                                                             \
 	"UPDATE stream_count SET live = live - 1 WHERE owner_id = ?1 AND source_kind = ?2 AND "    \
-	"source_id = ?3 AND entity_kind = ?4 AND day = ?5"
+	"source_id IN (0, ?3) AND entity_kind = ?4 AND day = ?5"
 #define ROW_SQL                                                                                    \
 	"SELECT s.date_s, s.owner_id, s.source_kind, s.source_id, s.entity_kind, s.entity_id, "    \
 	"s.rule, s.tags, s.info, s.analysis_id, l.label FROM sighting s JOIN source_label l ON "   \
 	"l.id = s.label_id WHERE s.seq = ?1 AND s.state = 0"
 #define BURY_SQL "UPDATE sighting SET state = 1 WHERE seq = ?1"
-#define OLDEST_SQL "SELECT seq, state FROM sighting WHERE date_s < ?1 ORDER BY date_s, seq LIMIT 1"
+#define OLDEST_SQL                                                                                 \
+	"SELECT seq, state, date_s FROM sighting WHERE date_s < ?1 ORDER BY date_s, seq LIMIT 1"
+/* The date of the last one that went, for when none is left to tell it. */
+#define PURGED_SQL "UPDATE counter SET value = ?1 WHERE name = 'sighting_date'"
 #define PURGE_SQL "DELETE FROM sighting WHERE seq = ?1"
 
 enum {
 	SCRATCH_BYTES = 4 * 1024 * 1024, /* one row and its tags */
 	TAGS_BYTES_MAX = 1024 * 1024,
+	TAGS_AT_ONCE = 6, /* rule, ruleset and a few of the rule's own */
 };
 
 static void arena_end(struct arena **a)
@@ -67,6 +73,8 @@ void snapshot_end(struct sql_conn *conn, bool own)
 int stream_tags_normalise(struct arena *arena, const struct str *tags, size_t count,
 			  struct str **ret, size_t *ret_count, struct err *err)
 {
+	AUTO(buf_release) struct buf clean = BUF_INIT(TAGS_BYTES_MAX);
+	AUTO(buf_release) struct buf normal = BUF_INIT(TAGS_BYTES_MAX);
 	struct str *out;
 	size_t n = 0;
 	void *mem;
@@ -76,25 +84,22 @@ int stream_tags_normalise(struct arena *arena, const struct str *tags, size_t co
 	TRY(stream_mem(arena, count, sizeof *out, &mem, err));
 	out = mem;
 	for (size_t i = 0; i < count; i++) {
-		struct buf clean = BUF_INIT(TAGS_BYTES_MAX);
-		struct buf normal = BUF_INIT(TAGS_BYTES_MAX);
 		bool known = false;
 
-		utf8_clean(&clean, tags[i]);
-		filter_tag_normalise(&normal, buf_str(&clean));
+		buf_reset(&clean);
+		buf_reset(&normal);
+		if (!utf8_valid(tags[i]))
+			utf8_clean(&clean, tags[i]);
+		filter_tag_normalise(&normal, clean.n > 0 ? buf_str(&clean) : tags[i]);
+		TRY(buf_check(&clean, "a tag", err));
+		TRY(buf_check(&normal, "a tag", err));
 		for (size_t k = 0; k < n; k++)
 			known = known || str_eq(out[k], buf_str(&normal));
-		int rc = buf_check(&normal, "a tag", err);
-		if (rc == 0 && normal.n > 0 && !known) {
-			rc = stream_mem(arena, normal.n + 1, 1, &mem, err);
-			if (rc == 0) {
-				memcpy(mem, normal.p, normal.n);
-				out[n++] = (struct str){ mem, normal.n };
-			}
-		}
-		buf_release(&clean);
-		buf_release(&normal);
-		TRY(rc);
+		if (normal.n == 0 || known)
+			continue;
+		TRY(stream_mem(arena, normal.n + 1, 1, &mem, err));
+		memcpy(mem, normal.p, normal.n);
+		out[n++] = (struct str){ mem, normal.n };
 	}
 	*ret = out;
 	*ret_count = n;
@@ -264,48 +269,115 @@ static int one_i64(struct sql_conn *conn, const char *text, const struct sql_val
 
 /* ---- adding --------------------------------------------------------------------------- */
 
-static int label_of(struct sql_conn *conn, const struct sighting_new *s, struct str label,
-		    int64_t *ret, struct err *err)
+/* Where a sighting goes. */
+struct place {
+	bool is_told;
+	int64_t seq, date_s;
+	int64_t label_id; /* 0: new */
+	uint32_t label_kinds;
+};
+
+static int find_place(struct sql_conn *conn, const struct sighting_new *s, struct str label,
+		      int64_t now_s, struct place *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, PLACE_SQL, err, SQL_I64(s->owner_id), SQL_I64(s->source_kind),
+		      SQL_I64(s->source_id), SQL_TEXT(label), SQL_I64(s->entity_kind),
+		      SQL_BLOB(s->entity_id.p, s->entity_id.n), SQL_TEXT(s->rule)));
+	TRY(sql_next(&q, &row, err));
+	if (!row)
+		return err_set(err, ERR_CORRUPT, "the counter of sightings is missing");
+	ret->is_told = !sql_is_null(&q, 0);
+	/* A clock that jumped back must not put an entry before the last one. */
+	ret->date_s = sql_is_null(&q, 1) || sql_i64(&q, 1) < now_s ? now_s : sql_i64(&q, 1);
+	ret->seq = sql_i64(&q, 2) + 1;
+	ret->label_id = sql_is_null(&q, 3) ? 0 : sql_i64(&q, 3);
+	ret->label_kinds = sql_is_null(&q, 3) ? 0 : (uint32_t)sql_i64(&q, 4);
+	return 0;
+}
+
+static int keep_label(struct sql_conn *conn, const struct sighting_new *s, struct str label,
+		      struct place *at, struct err *err)
 {
 	const uint32_t bit = STREAM_BIT((uint32_t)s->entity_kind);
-	uint32_t kinds = 0;
 	bool found;
 
+	if (at->label_id == 0)
+		return ONE_I64(conn, LABEL_ADD_SQL, &at->label_id, &found, err,
+			       SQL_I64(s->owner_id), SQL_I64(s->source_kind), SQL_I64(s->source_id),
+			       SQL_TEXT(label), SQL_I64(bit));
+	if (at->label_kinds & bit)
+		return 0;
+	return sql_exec(conn, LABEL_KINDS_SQL, err, SQL_I64(at->label_id),
+			SQL_I64(at->label_kinds | bit));
+}
+
+/* Numbers of up to TAGS_AT_ONCE tags; unknown ones are made. */
+static int tag_ids(struct sql_conn *conn, int64_t owner_id, const struct str *tags, size_t n,
+		   int64_t ids[TAGS_AT_ONCE], struct err *err)
+{
+	struct sql_val vals[1 + TAGS_AT_ONCE];
+	bool row;
+
+	REQUIRE(n > 0 && n <= TAGS_AT_ONCE);
+	vals[0] = SQL_I64(owner_id);
+	for (size_t i = 0; i < TAGS_AT_ONCE; i++)
+		vals[1 + i] = SQL_TEXT(tags[i < n ? i : n - 1]);
+	memset(ids, 0, TAGS_AT_ONCE * sizeof ids[0]);
 	{
 		AUTO(sql_end) struct sql_query q = { 0 };
 
-		TRY(sql_start(&q, conn, LABEL_FIND_SQL, err, SQL_I64(s->owner_id),
-			      SQL_I64(s->source_kind), SQL_I64(s->source_id), SQL_TEXT(label)));
-		TRY(sql_next(&q, &found, err));
-		if (found) {
-			*ret = sql_i64(&q, 0);
-			kinds = (uint32_t)sql_i64(&q, 1);
+		TRY(sql_start_vals(&q, conn, TAGS_FIND_SQL, vals, 1 + TAGS_AT_ONCE, err));
+		for (;;) {
+			TRY(sql_next(&q, &row, err));
+			if (!row)
+				break;
+			for (size_t i = 0; i < n; i++)
+				if (str_eq(tags[i], sql_str(&q, 1)))
+					ids[i] = sql_i64(&q, 0);
 		}
 	}
-	if (!found)
-		return ONE_I64(conn, LABEL_ADD_SQL, ret, &found, err, SQL_I64(s->owner_id),
-			       SQL_I64(s->source_kind), SQL_I64(s->source_id), SQL_TEXT(label),
-			       SQL_I64(bit));
-	if (kinds & bit)
-		return 0;
-	return sql_exec(conn, LABEL_KINDS_SQL, err, SQL_I64(*ret), SQL_I64(kinds | bit));
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] == 0)
+			TRY(ONE_I64(conn, TAG_ADD_SQL, &ids[i], &row, err, SQL_I64(owner_id),
+				    SQL_TEXT(tags[i])));
+	return 0;
 }
 
 static int tag_sighting(struct sql_conn *conn, const struct sighting_new *s, int64_t seq,
-			const struct str *tags, size_t n, struct err *err)
+			const struct str *tags, size_t count, struct err *err)
 {
-	for (size_t i = 0; i < n; i++) {
-		int64_t id = 0;
-		bool found;
+	static const char *const texts[TAGS_AT_ONCE] = {
+		"INSERT OR IGNORE INTO sighting_tag (seq, tag_id) VALUES (?1, ?2)",
+		"INSERT OR IGNORE INTO sighting_tag (seq, tag_id) VALUES (?1, ?2), (?1, ?3)",
+		"INSERT OR IGNORE INTO sighting_tag (seq, tag_id) VALUES (?1, ?2), (?1, ?3), (?1, "
+		"?4)",
+		"INSERT OR IGNORE INTO sighting_tag (seq, tag_id) VALUES (?1, ?2), (?1, ?3), (?1, "
+		"?4), "
+		"(?1, ?5)",
+		"INSERT OR IGNORE INTO sighting_tag (seq, tag_id) VALUES (?1, ?2), (?1, ?3), (?1, "
+		"?4), "
+		"(?1, ?5), (?1, ?6)",
+		"INSERT OR IGNORE INTO sighting_tag (seq, tag_id) VALUES (?1, ?2), (?1, ?3), (?1, "
+		"?4), "
+		"(?1, ?5), (?1, ?6), (?1, ?7)",
+	};
+	struct sql_val vals[1 + TAGS_AT_ONCE] = { SQL_I64(seq) };
+	struct str some[TAGS_AT_ONCE];
+	int64_t ids[TAGS_AT_ONCE];
 
-		if (is_own_hash(tags[i], s->entity_kind, s->entity_id))
+	for (size_t i = 0, n = 0; i < count; i++) {
+		if (!is_own_hash(tags[i], s->entity_kind, s->entity_id))
+			some[n++] = tags[i];
+		if (n == 0 || (n < TAGS_AT_ONCE && i + 1 < count))
 			continue;
-		TRY(ONE_I64(conn, TAG_FIND_SQL, &id, &found, err, SQL_I64(s->owner_id),
-			    SQL_TEXT(tags[i])));
-		if (!found)
-			TRY(ONE_I64(conn, TAG_ADD_SQL, &id, &found, err, SQL_I64(s->owner_id),
-				    SQL_TEXT(tags[i])));
-		TRY(sql_exec(conn, TAGGED_SQL, err, SQL_I64(id), SQL_I64(seq)));
+		TRY(tag_ids(conn, s->owner_id, some, n, ids, err));
+		for (size_t k = 0; k < n; k++)
+			vals[1 + k] = SQL_I64(ids[k]);
+		TRY(sql_exec_vals(conn, texts[n - 1], vals, 1 + n, NULL, err));
+		n = 0;
 	}
 	return 0;
 }
@@ -317,82 +389,62 @@ static int count_move(struct sql_conn *conn, const char *text, int64_t owner_id,
 {
 	int64_t day = date_s >= 0 ? date_s / STREAM_DAY_S : (date_s + 1) / STREAM_DAY_S - 1;
 
-	TRY(sql_exec(conn, text, err, SQL_I64(owner_id), SQL_I64(source_kind), SQL_I64(source_id),
-		     SQL_I64(entity_kind), SQL_I64(day)));
-	return sql_exec(conn, text, err, SQL_I64(owner_id), SQL_I64(source_kind), SQL_I64(0),
-			SQL_I64(entity_kind), SQL_I64(day));
+	return sql_exec(conn, text, err, SQL_I64(owner_id), SQL_I64(source_kind),
+			SQL_I64(source_id), SQL_I64(entity_kind), SQL_I64(day));
 }
 
-/* The next number and a date that does not go back. */
-static int next_place(struct sql_conn *conn, int64_t now_s, int64_t *ret_seq, int64_t *ret_date,
-		      struct err *err)
+static int insert_row(struct sql_conn *conn, const struct sighting_new *s, const struct place *at,
+		      struct str tags, struct err *err)
 {
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(sql_start(&q, conn, COUNTERS_SQL, err));
-	TRY(sql_next(&q, &row, err));
-	if (!row || sql_is_null(&q, 0))
-		return err_set(err, ERR_CORRUPT, "the counter of sightings is missing");
-	*ret_seq = sql_i64(&q, 0) + 1;
-	*ret_date = sql_is_null(&q, 1) || sql_i64(&q, 1) < now_s ? now_s : sql_i64(&q, 1);
-	return 0;
-}
-
-static int insert_row(struct sql_conn *conn, const struct sighting_new *s, int64_t seq,
-		      int64_t date_s, struct str label, struct str tags, struct err *err)
-{
-	int64_t label_id = 0;
-
-	TRY(label_of(conn, s, label, &label_id, err));
-	TRY(sql_exec(conn, ADD_SQL, err, SQL_I64(seq), SQL_I64(date_s), SQL_I64(s->owner_id),
-		     SQL_I64(s->source_kind), SQL_I64(s->source_id), SQL_I64(label_id),
-		     SQL_I64(s->entity_kind), SQL_BLOB(s->entity_id.p, s->entity_id.n),
-		     SQL_TEXT(s->rule), SQL_TEXT(tags), s->info.p ? SQL_TEXT(s->info) : SQL_NULL(),
+	TRY(sql_exec(conn, ADD_SQL, err, SQL_I64(at->seq), SQL_I64(at->date_s),
+		     SQL_I64(s->owner_id), SQL_I64(s->source_kind), SQL_I64(s->source_id),
+		     SQL_I64(at->label_id), SQL_I64(s->entity_kind),
+		     SQL_BLOB(s->entity_id.p, s->entity_id.n), SQL_TEXT(s->rule), SQL_TEXT(tags),
+		     s->info.p ? SQL_TEXT(s->info) : SQL_NULL(),
 		     s->analysis_id ? SQL_I64(s->analysis_id) : SQL_NULL()));
-	TRY(sql_exec(conn, COUNTER_SET_SQL, err, SQL_TEXT(STR("sighting")), SQL_I64(seq)));
-	TRY(sql_exec(conn, COUNTER_SET_SQL, err, SQL_TEXT(STR("sighting_date")), SQL_I64(date_s)));
+	TRY(sql_exec(conn, COUNTER_SET_SQL, err, SQL_I64(at->seq)));
 	return count_move(conn, COUNT_UP_SQL, s->owner_id, s->source_kind, s->source_id,
-			  s->entity_kind, date_s, err);
+			  s->entity_kind, at->date_s, err);
+}
+
+static int add_clean(struct sql_conn *conn, const struct sighting_new *s, struct str label,
+		     int64_t now_s, int64_t *ret_seq, struct err *err)
+{
+	AUTO(arena_end) struct arena *scratch = NULL;
+	AUTO(buf_release) struct buf json = BUF_INIT(TAGS_BYTES_MAX);
+	struct place at = { 0 };
+	struct str *tags;
+	size_t count;
+
+	TRY(find_place(conn, s, label, now_s, &at, err));
+	if (at.is_told) {
+		*ret_seq = 0;
+		return 0;
+	}
+	scratch = arena_new("stream_add", SCRATCH_BYTES);
+	TRY(stream_tags_normalise(scratch, s->tags, s->tag_count, &tags, &count, err));
+	tags_json(&json, tags, count);
+	TRY(buf_check(&json, "tags", err));
+	TRY(keep_label(conn, s, label, &at, err));
+	TRY(insert_row(conn, s, &at, buf_str(&json), err));
+	TRY(tag_sighting(conn, s, at.seq, tags, count, err));
+	*ret_seq = at.seq;
+	return 0;
 }
 
 int stream_add(struct sql_conn *conn, const struct sighting_new *s, int64_t now_s, int64_t *ret_seq,
 	       struct err *err)
 {
-	AUTO(arena_end) struct arena *scratch = NULL;
-	struct buf label = BUF_INIT(TAGS_BYTES_MAX), tags = BUF_INIT(TAGS_BYTES_MAX);
-	int64_t seq = 0, date_s = 0, one = 0;
-	struct str *list;
-	size_t count;
-	bool told;
-	int rc;
+	AUTO(buf_release) struct buf clean = BUF_INIT(TAGS_BYTES_MAX);
 
 	REQUIRE(s->source_kind >= 1 && (int)s->source_kind <= STREAM_KIND_MAX && s->source_id > 0);
 	REQUIRE(s->entity_kind >= 1 && (int)s->entity_kind <= STREAM_KIND_MAX);
 	REQUIRE(s->entity_kind > STREAM_URL || s->entity_id.n == SHA256_BYTES);
-	TRY(ONE_I64(conn, TOLD_SQL, &one, &told, err, SQL_I64(s->source_kind),
-		    SQL_I64(s->source_id), SQL_I64(s->entity_kind),
-		    SQL_BLOB(s->entity_id.p, s->entity_id.n), SQL_TEXT(s->rule)));
-	if (told) {
-		*ret_seq = 0;
-		return 0;
-	}
-	scratch = arena_new("stream_add", SCRATCH_BYTES);
-	TRY(stream_tags_normalise(scratch, s->tags, s->tag_count, &list, &count, err));
-	TRY(next_place(conn, now_s, &seq, &date_s, err));
-	utf8_clean(&label, s->label);
-	tags_json(&tags, list, count);
-	rc = buf_failed(&label) ? buf_check(&label, "a source's name", err)
-				: buf_check(&tags, "tags", err);
-	if (rc == 0)
-		rc = insert_row(conn, s, seq, date_s, buf_str(&label), buf_str(&tags), err);
-	if (rc == 0)
-		rc = tag_sighting(conn, s, seq, list, count, err);
-	buf_release(&label);
-	buf_release(&tags);
-	if (rc == 0)
-		*ret_seq = seq;
-	return rc;
+	if (utf8_valid(s->label))
+		return add_clean(conn, s, s->label, now_s, ret_seq, err);
+	utf8_clean(&clean, s->label);
+	TRY(buf_check(&clean, "a source's name", err));
+	return add_clean(conn, s, buf_str(&clean), now_s, ret_seq, err);
 }
 
 /* ---- rows ----------------------------------------------------------------------------- */
@@ -485,6 +537,7 @@ int stream_retention_step(struct sql_conn *conn, int64_t before_s, uint32_t max_
 			  uint32_t *ret_rows, struct err *err)
 {
 	uint32_t rows = 0;
+	int64_t date_s = 0;
 
 	for (; rows < max_rows; rows++) {
 		int64_t seq = 0, state = 0;
@@ -498,6 +551,7 @@ int stream_retention_step(struct sql_conn *conn, int64_t before_s, uint32_t max_
 			if (row) {
 				seq = sql_i64(&q, 0);
 				state = sql_i64(&q, 1);
+				date_s = sql_i64(&q, 2);
 			}
 		}
 		if (!row)
@@ -506,6 +560,8 @@ int stream_retention_step(struct sql_conn *conn, int64_t before_s, uint32_t max_
 			TRY(stream_bury(conn, seq, err));
 		TRY(sql_exec(conn, PURGE_SQL, err, SQL_I64(seq)));
 	}
+	if (rows > 0)
+		TRY(sql_exec(conn, PURGED_SQL, err, SQL_I64(date_s)));
 	*ret_rows = rows;
 	return 0;
 }

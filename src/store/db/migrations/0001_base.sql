@@ -217,7 +217,7 @@ CREATE TABLE stream_tag (
 
 -- Of live sightings; without the tag that is the entity's own SHA-256.
 CREATE TABLE sighting_tag (
-	tag_id INTEGER NOT NULL REFERENCES stream_tag (id),
+	tag_id INTEGER NOT NULL, -- of stream_tag, whose rows stay
 	seq    INTEGER NOT NULL,
 	PRIMARY KEY (tag_id, seq)
 ) STRICT, WITHOUT ROWID;
