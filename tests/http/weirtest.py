@@ -4,8 +4,11 @@ A plain `requests` client is `server.api(key)`; vt-py is `server.vt(key)`. All e
 are kept in `TRAFFIC`, so that test_contract.py can hold them against /api/openapi.json.
 """
 
+import hashlib
 import json
 import os
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -91,6 +94,32 @@ class Api:
     def delete(self, path, **kwargs):
         return self.request("DELETE", path, **kwargs)
 
+    def upload(self, data, name="sample.bin"):
+        """Sends a file; the id of its analysis."""
+        response = self.post("/files", files={"file": (name, data)})
+        assert response.status_code == 200, response.text
+        return response.json()["data"]["id"]
+
+    def hunt(self, data, name="sample.bin"):
+        """Sends a file and waits for its analysis; the file's SHA-256."""
+        attributes = self.wait_analysis(self.upload(data, name))
+        assert attributes["not_run"] == [], attributes
+        return hashlib.sha256(data).hexdigest()
+
+    def ruleset(self, rules, name="a ruleset", **attributes):
+        """Makes a ruleset, enabled unless told otherwise; the object."""
+        attributes = {"name": name, "rules": rules, "enabled": True, **attributes}
+        response = self.post("/intelligence/hunting_rulesets",
+                             json={"data": {"type": "hunting_ruleset", "attributes": attributes}})
+        assert response.status_code == 200, response.text
+        return response.json()["data"]
+
+    def stream(self, **params):
+        """One page of the IoC Stream, the whole answer."""
+        response = self.get("/ioc_stream", params=params)
+        assert response.status_code == 200, response.text
+        return response.json()
+
     def wait_analysis(self, analysis_id, max_s=60):
         """The attributes of an analysis once it is completed."""
 
@@ -99,6 +128,27 @@ class Api:
             return attributes if attributes["status"] == "completed" else None
 
         return wait_for(completed, max_s, f"analysis '{analysis_id}' is not completed")
+
+
+def assert_error(response, status, code, *texts):
+    """The documented error, its message holding every text; the message."""
+    assert response.status_code == status, f"{response.status_code}: {response.text}"
+    assert response.headers["Content-Type"] == "application/json"
+    error = response.json()["error"]
+    assert error["code"] == code, error
+    for text in texts:
+        assert text in error["message"], error
+    return error["message"]
+
+
+def marker():
+    """Text that stands in no other test's samples and rules."""
+    return "mark" + secrets.token_hex(8)
+
+
+def rules_for(text, count=1, name="found"):
+    """`count` rules that match what holds the text."""
+    return "\n".join(f'rule {name}_{i} {{ strings: $a = "{text}" condition: $a }}' for i in range(count))
 
 
 def wait_for(look, max_s, otherwise):
@@ -119,6 +169,16 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Accounts:
+    """A data folder with users of every role, made once for all servers of a run."""
+
+    def __init__(self, binary, folder):
+        made = Server(binary, folder)
+        self.data = made.data
+        self.keys = {role: [made.user(f"{role}-{i}", role) for i in range(count)]
+                     for role, count in (("hunter", 32), ("viewer", 3), ("editor", 1), ("admin", 2))}
+
+
 class Server:
     """One `weir serve`. The data folder and the log outlive a restart."""
 
@@ -133,6 +193,7 @@ class Server:
         self.process = None
         self.log_read = 0  # bytes of the log whose errors were looked at
         self.clients = []
+        self.spare = {}  # role -> keys of users that were made before
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -196,8 +257,15 @@ class Server:
         assert not check or done.returncode == 0, f"weir {' '.join(map(str, args))}: {done.returncode}\n{done.stderr}"
         return done
 
+    def adopt(self, accounts):
+        """Begins with a copy of a data folder in which there are users already."""
+        shutil.copytree(accounts.data, self.data)
+        self.spare = {role: list(keys) for role, keys in accounts.keys.items()}
+
     def user(self, name, role="hunter"):
-        """Makes a user; the key."""
+        """Makes a user; the key. One made before if the data folder is busy and takes no commands."""
+        if self.process and not (self.data / "control.sock").exists():
+            return self.spare[role].pop()
         return self.command("user", "add", name, "--role", role).stdout.strip()
 
     def api(self, key=None):
