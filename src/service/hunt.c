@@ -296,8 +296,7 @@ static bool worker_must_drain(const struct worker *w, const struct hunt_job *job
 {
 	return !job->identified || !w->set || w->set->generation < job->row->generation ||
 	       scan_child_is_dead(w->child) || scan_child_is_used_up(w->child) ||
-	       job->row->attempts || job->row->file.last_analysis_s ||
-	       w->pending_bytes + job->sample.len > PIPELINE_BYTES_MAX;
+	       job->row->attempts || w->pending_bytes + job->sample.len > PIPELINE_BYTES_MAX;
 }
 
 static bool hunt_is_stopping(struct hunt *h)
@@ -375,28 +374,14 @@ static bool worker_may_hunt(struct worker *w, struct hunt_job *job)
 /* Quarantined pairs of this sample are left to the blame thread, which hunts around them. */
 static bool worker_is_clean(struct worker *w, struct hunt_job *job)
 {
-	struct service *svc = w->hunt->svc;
-	struct quarantine_row *rows;
-	struct sql_conn *conn;
-	struct err err;
-	size_t n = 0;
-	int rc;
-
 	if (job->row->attempts >= CRASH_ATTEMPTS_MAX) {
 		hunt_job_add_guilt(job, 0, 0, STR("the server crashed three times on this file"));
 		hunt_job_complete(job);
 		return false;
 	}
-	if (!job->row->file.last_analysis_s)
-		return true; /* never analysed: nothing can stand against it */
-	rc = sql_reader_take(&conn, svc->db, &err);
-	if (rc == 0) {
-		rc = quarantine_of(conn, job->row->file.id, job->arena, &rows, &n, &err);
-		sql_reader_give(svc->db, conn);
-	}
-	if (rc == 0 && n == 0)
+	if (!job->row->quarantined)
 		return true;
-	hunt_blame(w->hunt, job, rc ? err.msg : "quarantined before");
+	hunt_blame(w->hunt, job, "quarantined before");
 	return false;
 }
 

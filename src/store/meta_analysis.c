@@ -10,7 +10,8 @@ static const char QUEUE_ADD[] =
 static const char QUEUE_LANE[] = "UPDATE analysis SET lane = ?2 WHERE id = ?1";
 static const char CLAIM_HEAD[] =
 	"SELECT a.id, a.intake, a.lane, a.attempts, a.file_id, (SELECT s.user_id FROM submission s "
-	"WHERE s.id = a.submission_id) FROM analysis a WHERE a.state = 0 ORDER BY a.lane, a.id "
+	"WHERE s.id = a.submission_id), EXISTS (SELECT 1 FROM quarantine q "
+	"WHERE q.file_id = a.file_id) FROM analysis a WHERE a.state = 0 ORDER BY a.lane, a.id "
 	"LIMIT ?1";
 static const char CLAIM_ONE[] =
 	"UPDATE analysis SET state = 1, generation = ?2, lease_owner = ?3, lease_until_s = ?4 "
@@ -95,6 +96,7 @@ static int claim_heads(struct sql_conn *conn, uint32_t max, struct analysis_clai
 		claims[n].attempts = sql_i64(&q, 3);
 		claims[n].file.id = sql_i64(&q, 4);
 		claims[n].user_id = sql_i64(&q, 5);
+		claims[n].quarantined = sql_i64(&q, 6) != 0;
 		n++;
 	}
 	*ret_n = n;

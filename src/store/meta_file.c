@@ -34,7 +34,7 @@ static const char NAME_TRIM[] =
 static const char NAMES[] =
 	"SELECT name FROM file_name WHERE file_id = ?1 ORDER BY last_s DESC, name LIMIT ?2";
 static const char SUBMISSION_SEEN[] =
-	"SELECT 1 FROM submission WHERE file_id = ?1 AND user_id = ?2 LIMIT 1";
+	"SELECT 1 FROM submission WHERE file_id = ?1 AND user_id IS ?2 LIMIT 1";
 static const char SUBMISSION_ADD[] =
 	"INSERT INTO submission (file_id, user_id, date_s, name, interface) "
 	"VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
@@ -216,10 +216,11 @@ int file_names(struct sql_conn *conn, int64_t file_id, struct arena *arena, stru
 int submission_add(struct sql_conn *conn, const struct submission_row *row, int64_t *ret_id,
 		   bool *ret_new_source, struct err *err)
 {
-	const struct sql_val seen_by[] = { SQL_I64(row->file_id), SQL_I64(row->user_id) };
+	const struct sql_val user = row->user_id ? SQL_I64(row->user_id) : SQL_NULL();
+	const struct sql_val seen_by[] = { SQL_I64(row->file_id), user };
 	const struct sql_val vals[] = {
 		SQL_I64(row->file_id),
-		SQL_I64(row->user_id),
+		user,
 		SQL_I64(row->date_s),
 		SQL_TEXT(row->name),
 		SQL_TEXT(str_of(row->interface)),

@@ -58,7 +58,7 @@ MUST_USE int file_names(struct sql_conn *conn, int64_t file_id, struct arena *ar
 
 struct submission_row {
 	int64_t file_id;
-	int64_t user_id;
+	int64_t user_id; /* 0: the operator, by `weir ingest` */
 	int64_t date_s;
 	struct str name;
 	const char *interface; /* "api", "ingest" */
