@@ -199,13 +199,6 @@ static const int calls_allowed[] = {
 	/* the end */
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
-#if WEIR_SANITIZED
-	/* the sanitizers' own work and reports */
-	SCMP_SYS(getppid),
-	SCMP_SYS(readlink),
-	SCMP_SYS(getrlimit),
-	SCMP_SYS(prlimit64),
-#endif
 };
 
 static int add_conditional(scmp_filter_ctx ctx)

@@ -129,7 +129,7 @@ static void a_scan_over_the_memory_limit(void **state)
 	struct err err = { 0 };
 
 	(void)state;
-	options.memory_max = WEIR_SANITIZED ? 700 << 20 : 250 << 20;
+	options.memory_max = WEIR_SANITIZED ? 500 << 20 : 250 << 20;
 
 	struct scan_pool *p = open_pool(&options);
 	struct scan_child *child = child_with(p, ENDLESS);

@@ -1,0 +1,426 @@
+/*
+ * The parent believes nothing: this program is its own child, and one that
+ * lies (`test_scan_lies scan-child`). What it shall lie about it is told in the
+ * namespace of a source or in the file name of a scan.
+ */
+#include "scan_fixture.h"
+#include <sys/socket.h>
+#include "protocol_internal.h"
+
+/* ---- The liar ---- */
+
+static uint8_t in[PACKET_BYTES_MAX];
+
+static void tell(struct packet_head head, const void *a, size_t a_bytes, const void *b,
+		 size_t b_bytes)
+{
+	struct iovec parts[2] = { { (void *)(uintptr_t)a, a_bytes },
+				  { (void *)(uintptr_t)b, b_bytes } };
+
+	if (packet_send(PROTOCOL_FD, head, parts, 2, NULL, -1, NULL) != 0)
+		_exit(1);
+}
+
+static bool about(const char *lie, const char *name)
+{
+	return strcmp(lie, name) == 0;
+}
+
+/* Honestly: one public and one private rule of source 0, one with a tag. */
+static void lie_about_rules(uint32_t seq, const char *lie)
+{
+	static const char meta[] = "[[\"k\",1]]", wrong_meta[] = "[[\"k\",1],]";
+	struct {
+		struct packet_rule head;
+		uint32_t tag;
+		char name[1], metadata[9], tag_name[3];
+	} __attribute__((packed))
+	first = { { 0, 0, 1, 9, 1 }, 3, { 'a' }, { 0 }, { 't', 'a', 'g' } };
+	struct {
+		struct packet_rule head;
+		char name[1], metadata[2];
+	} __attribute__((packed)) second = { { 0, RULE_PRIVATE, 1, 2, 0 }, { 'b' }, { '[', ']' } };
+	struct packet_compiled done = { 2, 1, 0, sizeof first + sizeof second, 4 };
+	struct packet_head data = { .type = PACKET_DATA, .stream = STREAM_TABLE, .seq = seq };
+	struct packet_head end = { .type = PACKET_DONE, .seq = seq };
+	const char *messages = "[{\"level\":\"error\"}]";
+
+	memcpy(first.metadata, meta, 9);
+	if (about(lie, "source"))
+		second.head.source = 1;
+	else if (about(lie, "flags"))
+		second.head.flags = 4;
+	else if (about(lie, "name length"))
+		second.head.name_bytes = 1u << 31;
+	else if (about(lie, "name"))
+		second.name[0] = '\xff';
+	else if (about(lie, "number first"))
+		second.name[0] = '1';
+	else if (about(lie, "metadata"))
+		memcpy(first.metadata, wrong_meta, 9);
+	else if (about(lie, "tag"))
+		first.tag_name[0] = ' ';
+	else if (about(lie, "tag length"))
+		first.tag = 100;
+	else if (about(lie, "tag count"))
+		first.head.tags = 1u << 30;
+	else if (about(lie, "tags fewer"))
+		done.tags = 0;
+	else if (about(lie, "tags more"))
+		done.tags = 2;
+	else if (about(lie, "rules more"))
+		done.rules = 3;
+	else if (about(lie, "rules fewer"))
+		done.rules = 1;
+	else if (about(lie, "rules many"))
+		done.rules = UINT32_MAX;
+	else if (about(lie, "table size"))
+		done.table_bytes++;
+	else if (about(lie, "code size"))
+		done.code_bytes++;
+	else if (about(lie, "status"))
+		end.status = 77;
+	else if (about(lie, "stream"))
+		data.stream = STREAM_HITS;
+	else if (about(lie, "type"))
+		data.type = PACKET_READY;
+	else if (about(lie, "seq"))
+		data.seq++;
+	else if (about(lie, "refused without reason"))
+		end.status = STATUS_REFUSED;
+	tell(data, &first, sizeof first, &second, sizeof second);
+	data.stream = STREAM_CODE;
+	tell(data, "code", 4, NULL, 0);
+	data.stream = STREAM_MESSAGES;
+	if (about(lie, "messages"))
+		tell(data, "[{]", 3, NULL, 0);
+	if (about(lie, "message without level"))
+		tell(data, "[{}]", 4, NULL, 0);
+	if (about(lie, "error in success"))
+		tell(data, messages, strlen(messages), NULL, 0);
+	tell(end, &done, about(lie, "end") ? 7 : sizeof done, NULL, 0);
+}
+
+/* Honestly: rule 0 of slot 0 with matches 0+1 and 1+1. */
+static void lie_about_hits(uint32_t seq, const char *lie)
+{
+	struct {
+		struct packet_hit head;
+		struct packet_match matches[2];
+	} hit[2] = { { { 0, 0, 2, 0 }, { { 0, 1 }, { 1, 1 } } } };
+	size_t bytes = sizeof hit[0];
+	struct packet_scanned scanned = { 1 };
+	struct packet_head end = { .type = PACKET_DONE, .seq = seq };
+
+	if (about(lie, "slot"))
+		hit[0].head.slot = 2;
+	else if (about(lie, "empty slot"))
+		hit[0].head.slot = 1;
+	else if (about(lie, "rule"))
+		hit[0].head.rule = 2;
+	else if (about(lie, "private rule"))
+		hit[0].head.rule = 1;
+	else if (about(lie, "count"))
+		hit[0].head.matches = 3;
+	else if (about(lie, "count max"))
+		hit[0].head.matches = SCAN_MATCHES_MAX + 1;
+	else if (about(lie, "cut"))
+		hit[0].head.cut = 2;
+	else if (about(lie, "offset"))
+		hit[0].matches[1].offset = 5;
+	else if (about(lie, "offset overflow"))
+		hit[0].matches[1].offset = UINT64_MAX;
+	else if (about(lie, "len overflow"))
+		hit[0].matches[1].len = UINT64_MAX;
+	else if (about(lie, "order"))
+		hit[0].matches[1].offset = 0;
+	else if (about(lie, "half a hit"))
+		bytes -= 1;
+	else if (about(lie, "seq"))
+		end.seq++;
+	else if (about(lie, "type"))
+		end.type = PACKET_REFUSED;
+	else if (about(lie, "status"))
+		end.status = STATUS_REFUSED;
+	if (about(lie, "twice")) {
+		hit[1] = hit[0];
+		bytes = sizeof hit;
+	}
+	if (about(lie, "stream"))
+		tell((struct packet_head){ .type = PACKET_DATA, .stream = STREAM_CODE, .seq = seq },
+		     hit, bytes, NULL, 0);
+	if (about(lie, "short packet")) {
+		if (send(PROTOCOL_FD, "x", 1, 0) != 1)
+			_exit(1);
+		return;
+	}
+	if (about(lie, "long packet")) {
+		static char large[PACKET_BYTES_MAX + 100];
+
+		if (send(PROTOCOL_FD, large, sizeof large, 0) < 0)
+			_exit(1);
+		return;
+	}
+	if (about(lie, "descriptor")) {
+		int fd = 1;
+
+		end.fds = 1;
+		(void)!packet_send(PROTOCOL_FD, end, NULL, 0, &fd, -1, NULL);
+		return;
+	}
+	if (about(lie, "silence")) {
+		close(PROTOCOL_FD);
+		pause();
+	}
+	if (about(lie, "no time"))
+		tell(end, NULL, 0, NULL, 0);
+	else
+		tell(end, &scanned, sizeof scanned, hit, bytes);
+}
+
+static void lie_about_identity(uint32_t seq, uint64_t kind)
+{
+	static const struct str texts[] = { STR("a\0b\0"),      STR(""),     STR("a"),
+					    STR("a\0"),         STR("a\0b"), STR("a\0b\0c\0"),
+					    STR("\xff\0\xfe\0") };
+
+	tell((struct packet_head){ .type = PACKET_DONE, .seq = seq }, texts[kind].p, texts[kind].n,
+	     NULL, 0);
+}
+
+extern char **environ;
+
+/* What the parent gave us: no environment, no descriptors but the four. */
+static const char *inheritance(void)
+{
+	if (environ != NULL && environ[0] != NULL)
+		return "it has an environment";
+	for (int fd = 0; fd < 1024; fd++) {
+		if ((fcntl(fd, F_GETFD) >= 0) != (fd <= PROTOCOL_FD))
+			return "it has other descriptors";
+	}
+	return NULL;
+}
+
+static int liar(void)
+{
+	struct packet p;
+	const char *wrong = inheritance();
+
+	if (packet_recv(PROTOCOL_FD, in, 0, INT64_MAX, &p, NULL) != 0)
+		return 1;
+	if (wrong != NULL)
+		tell((struct packet_head){ .type = PACKET_REFUSED }, wrong, strlen(wrong), NULL, 0);
+	tell((struct packet_head){ .type = PACKET_READY }, NULL, 0, NULL, 0);
+	while (packet_recv(PROTOCOL_FD, in, PACKET_FDS_MAX, INT64_MAX, &p, NULL) == 0) {
+		char lie[64] = "";
+		struct packet_bundle_entry entry;
+		struct packet_scan scan;
+		struct packet_sample sample;
+
+		if (p.head.type == PACKET_COMPILE) {
+			if (pread(p.fds[0], &entry, sizeof entry, 0) != sizeof entry ||
+			    pread(p.fds[0], lie, entry.ns_bytes, sizeof entry) < 0)
+				return 1;
+			lie_about_rules(p.head.seq, lie);
+		} else if (p.head.type == PACKET_SCAN) {
+			memcpy(&scan, p.body, sizeof scan);
+			memcpy(lie, p.body + sizeof scan, scan.fact_bytes[FACT_FILE_NAME]);
+			lie_about_hits(p.head.seq, lie);
+		} else if (p.head.type == PACKET_IDENTIFY) {
+			memcpy(&sample, p.body, sizeof sample);
+			lie_about_identity(p.head.seq, sample.offset);
+		} else {
+			tell((struct packet_head){ .type = PACKET_DONE, .seq = p.head.seq }, NULL,
+			     0, NULL, 0);
+		}
+		for (int i = 0; i < p.head.fds; i++)
+			close(p.fds[i]);
+	}
+	return 0;
+}
+
+/* ---- The tests ---- */
+
+static struct scan_pool *pool;
+
+static int try_compile(struct scan_child *child, const char *lie, struct scan_rules **ret,
+		       struct err *err)
+{
+	struct scan_source s = { str_of(lie), STR("rule") };
+	struct buf messages = BUF_INIT(1 << 16);
+
+	int rc = scan_compile(child, &s, 1, &plain, ret, &messages, err);
+
+	buf_release(&messages);
+	return rc;
+}
+
+static void lies_about_rules_are_deadly(void **state)
+{
+	static const char *const lies[] = {
+		"source",
+		"flags",
+		"name length",
+		"name",
+		"number first",
+		"metadata",
+		"tag",
+		"tag length",
+		"tag count",
+		"tags fewer",
+		"tags more",
+		"rules more",
+		"rules fewer",
+		"rules many",
+		"table size",
+		"code size",
+		"status",
+		"stream",
+		"type",
+		"seq",
+		"refused without reason",
+		"messages",
+		"message without level",
+		"error in success",
+		"end",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+		struct scan_child *child = take(pool);
+		struct scan_rules *rules = NULL;
+		struct err err = { 0 };
+
+		if (try_compile(child, lies[i], &rules, &err) != -ERR_DIED ||
+		    strstr(scan_child_cause(child), "broke the protocol") == NULL)
+			fail_msg("%s: %s", lies[i], err.msg);
+		assert_null(rules);
+		assert_true(scan_child_is_dead(child));
+		scan_child_give(pool, child);
+	}
+}
+
+/* A child with the liar's two rules in slot 0. */
+static struct scan_child *loaded_liar(void)
+{
+	struct scan_child *child = take(pool);
+	struct scan_rules *rules = NULL;
+	struct err err = { 0 };
+
+	if (try_compile(child, "", &rules, &err) != 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(scan_rules_count(rules), 2);
+	assert_true(str_eq_z(scan_rules_at(rules, 0)->tags[0], "tag"));
+	load(child, 0, rules);
+	scan_rules_unref(rules);
+	return child;
+}
+
+static void lies_about_hits_are_deadly(void **state)
+{
+	static const char *const lies[] = {
+		"slot",         "empty slot", "rule",
+		"private rule", "count",      "count max",
+		"cut",          "offset",     "offset overflow",
+		"len overflow", "order",      "half a hit",
+		"seq",          "type",       "status",
+		"twice",        "stream",     "short packet",
+		"long packet",  "descriptor", "no time",
+	};
+	struct scan_sample sample = sample_of_z("12345");
+	struct scan_result result = { 0 };
+	struct err err = { 0 };
+	struct scan_child *honest = loaded_liar();
+
+	(void)state;
+	send_sample(honest, sample, &no_facts);
+	recv_result(honest, &result); /* what is sent without a lie is fine */
+	assert_int_equal(result.hit_count, 1);
+	assert_int_equal(result.hits[0].matches[1].offset, 1);
+	scan_child_give(pool, honest);
+	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+		struct scan_child *child = loaded_liar();
+		struct scan_facts facts = { .file_name = str_of(lies[i]) };
+
+		send_sample(child, sample, &facts);
+		if (scan_recv(child, &result, &err) != -ERR_DIED ||
+		    strstr(scan_child_cause(child), "broke the protocol") == NULL)
+			fail_msg("%s: %s", lies[i], err.msg);
+		assert_true(scan_child_is_dead(child));
+		scan_child_give(pool, child);
+	}
+	scan_result_release(&result);
+	close(sample.fd);
+}
+
+static void a_child_that_closes_its_socket_is_killed(void **state)
+{
+	struct scan_sample sample = sample_of_z("12345");
+	struct scan_facts facts = { .file_name = STR("silence") };
+	struct scan_result result = { 0 };
+	struct err err = { 0 };
+	struct scan_child *child = loaded_liar();
+
+	(void)state;
+	send_sample(child, sample, &facts);
+	assert_int_equal(scan_recv(child, &result, &err), -ERR_DIED);
+	assert_string_equal(scan_child_cause(child), "killed by signal 9 (KILL)");
+	scan_child_give(pool, child);
+	close(sample.fd);
+}
+
+static void lies_about_identity_are_deadly(void **state)
+{
+	struct scan_sample sample = sample_of_z("12345");
+
+	(void)state;
+	for (uint64_t kind = 0; kind < 7; kind++) {
+		struct scan_child *child = take(pool);
+		struct scan_identity id = { 0 };
+		struct err err = { 0 };
+
+		sample.offset = kind;
+		int rc = scan_identify(child, &sample, &id, &err);
+
+		if (rc != (kind == 0 || kind == 6 ? 0 : -ERR_DIED))
+			fail_msg("text %d: %s", (int)kind, err.msg);
+		if (kind == 0)
+			assert_true(str_eq_z(id.magic, "a") && str_eq_z(id.mime, "b"));
+		if (kind == 6) /* not UTF-8: cleaned */
+			assert_true(str_eq_z(id.magic, "\xef\xbf\xbd"));
+		scan_identity_release(&id);
+		scan_child_give(pool, child);
+	}
+	close(sample.fd);
+}
+
+static int open_group(void **state)
+{
+	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
+
+	(void)state;
+	pool = open_pool(&options);
+	return 0;
+}
+
+static int close_group(void **state)
+{
+	(void)state;
+	scan_pool_close(pool);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lies_about_rules_are_deadly),
+		cmocka_unit_test(lies_about_hits_are_deadly),
+		cmocka_unit_test(a_child_that_closes_its_socket_is_killed),
+		cmocka_unit_test(lies_about_identity_are_deadly),
+	};
+
+	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)
+		return liar();
+	return cmocka_run_group_tests(tests, open_group, close_group);
+}
