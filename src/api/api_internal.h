@@ -66,9 +66,13 @@ bool api_bool(struct http_request *req, const char *name, bool none, bool *ret);
 bool api_id(struct http_request *req, const char *what, int64_t *ret);
 
 /* ---- body.c: JSON that clients send ---- */
-/* The body's data.attributes object; NULL: answered with 400. Release with json_decref(*ret_root).
+/*
+ * The body's data.attributes object; NULL: answered with 400. Release with json_decref(*ret_root).
+ * `type`, and `id` where there is one yet, are what data.type and data.id must say if they are
+ * there. Without an id the attributes must be there; with one, leaving them out changes nothing.
  */
-json_t *api_attributes(struct http_request *req, const char *type, json_t **ret_root);
+json_t *api_attributes(struct http_request *req, const char *type, struct str id,
+		       json_t **ret_root);
 static inline void json_drop(json_t **j)
 {
 	json_decref(*j);

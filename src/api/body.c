@@ -16,9 +16,22 @@ static json_t *body_parse(struct http_request *req)
 	return root;
 }
 
-json_t *api_attributes(struct http_request *req, const char *type, json_t **ret_root)
+/* data.<key>, if it is there at all, is this text; false: answered with 400. */
+static bool says(struct http_request *req, const json_t *data, const char *key, struct str want)
 {
-	json_t *data, *attributes, *named;
+	const json_t *v = json_object_get(data, key);
+
+	if (!v || (json_is_string(v) &&
+		   str_eq(str_make(json_string_value(v), json_string_length(v)), want)))
+		return true;
+	api_error(req, 400, "BadRequestError", "\"data.%s\" must be \"" STR_FMT "\"", key,
+		  STR_ARG(want));
+	return false;
+}
+
+json_t *api_attributes(struct http_request *req, const char *type, struct str id, json_t **ret_root)
+{
+	json_t *data, *attributes;
 
 	*ret_root = body_parse(req);
 	if (!*ret_root)
@@ -28,12 +41,13 @@ json_t *api_attributes(struct http_request *req, const char *type, json_t **ret_
 		api_error(req, 400, "BadRequestError", "\"data\" must be an object");
 		return NULL;
 	}
-	named = json_object_get(data, "type");
-	if (named && (!json_is_string(named) || strcmp(json_string_value(named), type) != 0)) {
-		api_error(req, 400, "BadRequestError", "\"data.type\" must be \"%s\"", type);
+	if (!says(req, data, "type", str_of(type)) || (id.n && !says(req, data, "id", id)))
 		return NULL;
-	}
 	attributes = json_object_get(data, "attributes");
+	if (!attributes && id.n) {
+		attributes = json_object();
+		json_object_set_new(data, "attributes", attributes);
+	}
 	if (!json_is_object(attributes)) {
 		api_error(req, 400, "BadRequestError", "\"data.attributes\" must be an object");
 		return NULL;

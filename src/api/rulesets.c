@@ -114,24 +114,52 @@ static bool want_strings(struct http_request *req, json_t *v, const char *key, s
 	return true;
 }
 
-static bool is_one_of(const char *key, const char *const *names, size_t n)
+/* What a read-only attribute holds now, as JSON; NULL: it has no value, or is not read-only. */
+static json_t *read_only_value(const struct ruleset *r, const char *key)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(key, names[i]) == 0)
-			return true;
+	if (strcmp(key, "creation_date") == 0)
+		return json_integer(r->created_s);
+	if (strcmp(key, "modification_date") == 0)
+		return json_integer(r->modified_s);
+	if (strcmp(key, "number_of_rules") == 0)
+		return json_integer(r->rule_count);
+	if (strcmp(key, "rule_names") == 0)
+		return json_loadb(r->rule_names_json.p, r->rule_names_json.n, 0, NULL);
+	if (strcmp(key, "suspended") == 0 && r->suspended.n)
+		return json_stringn(r->suspended.p, r->suspended.n);
+	return NULL;
+}
+
+/* Clients send back whole objects: a read-only attribute may say what holds anyway, no more. */
+static bool read_only_is_same(struct http_request *req, const struct ruleset *now, json_t *sent)
+{
+	static const char *const names[] = { "creation_date", "modification_date",
+					     "rule_names",    "number_of_rules",
+					     "rate_limited",  "rate_limited_ratio",
+					     "suspended" };
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		json_t *v = json_object_get(sent, names[i]), *holds;
+		bool same;
+
+		if (!v)
+			continue;
+		holds = read_only_value(now, names[i]);
+		same = holds && json_equal(v, holds);
+		json_decref(holds);
+		if (!same) {
+			api_error(req, 400, "InvalidArgumentError", "\"%s\" cannot be changed",
+				  names[i]);
+			return false;
+		}
 	}
-	return false;
+	return true;
 }
 
 /* One attribute; false: answered with 400. */
-static bool read_attribute(struct http_request *req, const char *key, json_t *v, bool creating,
+static bool read_attribute(struct http_request *req, const char *key, json_t *v,
 			   struct ruleset_change *to)
 {
-	static const char *const read_only[] = { "creation_date", "modification_date",
-						 "rule_names",    "number_of_rules",
-						 "rate_limited",  "rate_limited_ratio",
-						 "suspended" };
-
 	if (strcmp(key, "name") == 0) {
 		to->set |= RULESET_NAME;
 		return want_string(req, v, key, &to->name);
@@ -164,14 +192,9 @@ static bool read_attribute(struct http_request *req, const char *key, json_t *v,
 		api_error(req, 400, "InvalidArgumentError", "\"limit\" must be a number from 0 up");
 		return false;
 	}
-	if (strcmp(key, "match_object_type") == 0 && creating) {
+	if (strcmp(key, "match_object_type") == 0) {
 		to->set |= RULESET_ENTITY;
 		return want_string(req, v, key, &to->entity);
-	}
-	if (!creating && (strcmp(key, "match_object_type") == 0 ||
-			  is_one_of(key, read_only, sizeof read_only / sizeof read_only[0]))) {
-		api_error(req, 400, "InvalidArgumentError", "\"%s\" cannot be changed", key);
-		return false;
 	}
 	return true; /* unknown attributes are ignored, as VirusTotal does */
 }
@@ -185,7 +208,7 @@ static bool read_change(struct http_request *req, json_t *attributes, bool creat
 	*ret = (struct ruleset_change){ .set = 0 };
 	json_object_foreach(attributes, key, v)
 	{
-		if (!read_attribute(req, key, v, creating, ret))
+		if (!read_attribute(req, key, v, ret))
 			return false;
 	}
 	if (creating &&
@@ -282,7 +305,7 @@ void post_ruleset(struct http_request *req, void *arg)
 {
 	struct api *api = arg;
 	AUTO(json_drop) json_t *root = NULL;
-	json_t *attributes = api_attributes(req, "hunting_ruleset", &root);
+	json_t *attributes = api_attributes(req, "hunting_ruleset", STR(""), &root);
 	struct ruleset_change change;
 	struct err err;
 
@@ -301,13 +324,22 @@ void patch_ruleset(struct http_request *req, void *arg)
 	AUTO(json_drop) json_t *root = NULL;
 	json_t *attributes;
 	struct ruleset_change change;
+	struct ruleset now;
 	struct err err;
 	int64_t id;
+	int rc;
 
 	if (!api_id(req, "Hunting ruleset", &id))
 		return;
-	attributes = api_attributes(req, "hunting_ruleset", &root);
+	attributes = api_attributes(req, "hunting_ruleset", req->params[0], &root);
 	if (!attributes || !read_change(req, attributes, false, &change))
+		return;
+	rc = ruleset_get(api->svc, api_user_id(req), id, req->arena, &now, &err);
+	if (rc) {
+		ruleset_fail(req, rc, &err, STR(""));
+		return;
+	}
+	if (!read_only_is_same(req, &now, attributes))
 		return;
 	http_request_suspend(req);
 	ruleset_begun(
