@@ -68,6 +68,19 @@ void api_send_empty(struct http_request *req)
 	http_respond_static(req, 200, STR("{}"));
 }
 
+/* Digits, not all of them 0: a number that may be larger than any type of ours. */
+static bool is_positive_number(struct str s)
+{
+	bool positive = false;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		positive |= s.p[i] != '0';
+	}
+	return positive;
+}
+
 bool api_limit(struct http_request *req, uint32_t none, uint32_t max, uint32_t *ret)
 {
 	struct str text = http_query(req, "limit");
@@ -76,11 +89,11 @@ bool api_limit(struct http_request *req, uint32_t none, uint32_t max, uint32_t *
 	*ret = none;
 	if (!text.p)
 		return true;
-	if (!str_to_u64(text, UINT64_MAX, &v) || v == 0) {
+	if (!is_positive_number(text)) {
 		api_error(req, 400, "BadRequestError", "\"limit\" must be a positive number");
 		return false;
 	}
-	*ret = v < max ? (uint32_t)v : max;
+	*ret = str_to_u64(text, max, &v) ? (uint32_t)v : max;
 	return true;
 }
 
