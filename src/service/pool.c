@@ -70,7 +70,7 @@ int pool_new(struct pool **ret, unsigned threads, struct err *err)
 	return 0;
 }
 
-void pool_free(struct pool *p)
+void pool_stop(struct pool *p)
 {
 	if (!p)
 		return;
@@ -80,7 +80,15 @@ void pool_free(struct pool *p)
 	lock_drop(&p->lock);
 	for (unsigned i = 0; i < p->thread_count; i++)
 		thread_join(&p->threads[i]);
+	p->thread_count = 0;
 	REQUIRE(!p->head);
+}
+
+void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	pool_stop(p);
 	cond_release(&p->work);
 	lock_release(&p->lock);
 	free(p);

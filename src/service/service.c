@@ -215,13 +215,14 @@ void service_close(struct service *svc)
 	background_stop(svc);
 	liveset_cancel(svc);
 	hunt_stop(svc);
-	pool_free(svc->pool);
+	pool_stop(svc->pool);
 	liveset_stop(svc);
 	if (svc->writer && svc->users)
 		users_flush(svc);
 	if (svc->writer && svc->hunt)
 		give_leases_back(svc);
 	writer_close(svc->writer);
+	pool_free(svc->pool); /* the writer hands answers to it until it has stopped */
 	hunt_free(svc);
 	liveset_free(svc);
 	scan_pool_close(svc->scan);

@@ -49,7 +49,8 @@ enum {
 	POOL_QUEUE_MAX = 4096
 };
 MUST_USE int pool_new(struct pool **ret, unsigned threads, struct err *err);
-void pool_free(struct pool *p); /* runs what is queued, then stops */
+void pool_stop(struct pool *p); /* runs what is queued; from then on pool_run is ERR_CLOSED */
+void pool_free(struct pool *p);
 MUST_USE int pool_run(struct pool *p, void (*fn)(void *arg), void *arg, struct err *err);
 
 /* ---- users.c ---- */
