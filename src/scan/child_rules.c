@@ -1,4 +1,5 @@
 #include "child_internal.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/json.h"

@@ -201,6 +201,9 @@ static const int calls_allowed[] = {
 	SCMP_SYS(exit_group),
 };
 
+/* The macros of libseccomp leave a field out that means nothing here. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 static int add_conditional(scmp_filter_ctx ctx)
 {
 	uint64_t pid = (uint64_t)getpid();
@@ -225,6 +228,7 @@ static int add_conditional(scmp_filter_ctx ctx)
 			       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
 	return rc;
 }
+#pragma GCC diagnostic pop
 
 static int seccomp_enter(struct err *err)
 {

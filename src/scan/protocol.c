@@ -125,7 +125,7 @@ static int parse(struct packet *p, struct msghdr *msg, void *room, size_t n, str
 int packet_recv(int sock, void *room, int fds_max, int64_t deadline_us, struct packet *ret,
 		struct err *err)
 {
-	bool forever = deadline_us == INT64_MAX;
+	int flags = MSG_CMSG_CLOEXEC | (deadline_us == 0 ? MSG_DONTWAIT : 0);
 	struct packet p;
 
 	for (;;) {
@@ -135,7 +135,7 @@ int packet_recv(int sock, void *room, int fds_max, int64_t deadline_us, struct p
 				      .msg_iovlen = 1,
 				      .msg_control = fds_max > 0 ? &control : NULL,
 				      .msg_controllen = fds_max > 0 ? sizeof control : 0 };
-		ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | (forever ? 0 : MSG_DONTWAIT));
+		ssize_t n = recvmsg(sock, &msg, flags);
 
 		if (n >= 0) {
 			TRY(parse(&p, &msg, room, (size_t)n, err));
@@ -144,12 +144,11 @@ int packet_recv(int sock, void *room, int fds_max, int64_t deadline_us, struct p
 		}
 		if (errno == ECONNRESET)
 			return err_set(err, ERR_CLOSED, "the other side of the socket is gone");
+		/* Every RECEIVE_WAKE_MS, as the socket is set: cheaper than a poll for each packet.
+		 */
 		if (errno == EAGAIN) {
-			int64_t left_us = deadline_us - clock_mono_us(clock_system());
-
-			if (left_us <= 0)
+			if (clock_mono_us(clock_system()) >= deadline_us)
 				return err_set(err, ERR_TIMEOUT, "waiting on a scan child");
-			TRY(wait_for(sock, POLLIN, (int)(left_us / 1000 + 1), err));
 			continue;
 		}
 		if (errno != EINTR)

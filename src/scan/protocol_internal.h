@@ -52,6 +52,7 @@ enum {
 	PACKET_BYTES_MAX = 60 * 1024,  /* fits the kernel's default send buffer thrice */
 	PACKET_INLINE_MAX = 12 * 1024, /* SCAN_DEPTH of these fit the send buffer: no deadlock */
 	PACKET_FDS_MAX = 2,
+	RECEIVE_WAKE_MS = 50, /* how late a deadline may be noticed */
 };
 
 enum packet_type {
@@ -200,7 +201,9 @@ MUST_USE int packet_send(int sock, struct packet_head head, const struct iovec *
 
 /*
  * Receive one packet into `room` (PACKET_BYTES_MAX bytes). fds_max: descriptors
- * accepted. Waits until deadline_us of the monotonic clock (INT64_MAX: for ever).
+ * accepted. Waits until deadline_us of the monotonic clock (0: not at all,
+ * INT64_MAX: for ever); up to RECEIVE_WAKE_MS longer, the socket's SO_RCVTIMEO,
+ * which the caller has set.
  * Errors: ERR_CLOSED: the other side is gone; ERR_TIMEOUT; ERR_CORRUPT: not a
  * packet of this protocol; ERR_IO.
  */

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -93,6 +94,7 @@ static void child_free(struct scan_child *child)
 static int child_new(struct scan_pool *pool, struct scan_child **ret, struct err *err)
 {
 	struct scan_child *child = mem_must_zalloc(sizeof *child);
+	const struct timeval wake = { .tv_usec = RECEIVE_WAKE_MS * 1000 };
 	int pair[2], size = SEND_BUFFER_BYTES;
 	char path[64];
 
@@ -106,6 +108,8 @@ static int child_new(struct scan_pool *pool, struct scan_child **ret, struct err
 	child->sock = pair[0];
 	for (int i = 0; i < 2; i++)
 		(void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+
+	(void)setsockopt(child->sock, SOL_SOCKET, SO_RCVTIMEO, &wake, sizeof wake);
 
 	int rc = spawn(pool, pair[1], &child->pid);
 
@@ -191,9 +195,8 @@ static void watch(struct scan_child *child)
 }
 
 /* What a child that starts has said: READY, or why not. */
-static void hear(struct scan_child *child) MUST_HOLD(&child->pool->lock)
+static void hear(struct scan_pool *pool, struct scan_child *child) MUST_HOLD(&pool->lock)
 {
-	struct scan_pool *pool = child->pool;
 	struct packet p;
 	char why[CHILD_CAUSE_BYTES];
 
@@ -214,9 +217,8 @@ static void hear(struct scan_child *child) MUST_HOLD(&child->pool->lock)
 	bury(child);
 }
 
-static void reap(struct scan_child *child) MUST_HOLD(&child->pool->lock)
+static void reap(struct scan_pool *pool, struct scan_child *child) MUST_HOLD(&pool->lock)
 {
-	struct scan_pool *pool = child->pool;
 	int status;
 
 	if (waitpid(child->pid, &status, WNOHANG) != child->pid)
@@ -224,7 +226,7 @@ static void reap(struct scan_child *child) MUST_HOLD(&child->pool->lock)
 	child->reaped = true;
 	child->status = status;
 	if (child->state == CHILD_STARTING)
-		hear(child); /* its last words, or none */
+		hear(pool, child); /* its last words, or none */
 	if (!child->discarded)
 		atomic_fetch_add(&pool->deaths, 1);
 	if (child->state != CHILD_TAKEN)
@@ -254,9 +256,9 @@ static int tend(struct scan_pool *pool) MUST_HOLD(&pool->lock)
 
 	for (struct scan_child *c = pool->children; c != NULL; c = c->next) {
 		if (!c->reaped && c->state == CHILD_STARTING)
-			hear(c);
+			hear(pool, c);
 		if (!c->reaped)
-			reap(c);
+			reap(pool, c);
 		if (c->reaped)
 			continue;
 		if (c->state == CHILD_STARTING &&
