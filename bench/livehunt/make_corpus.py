@@ -3,7 +3,7 @@
 
     make_corpus.py FOLDER [--files 2000]
 
-Takes distinct regular files of 1 byte to 8 MB that dpkg knows, spread evenly
+Takes distinct regular files of 1 byte to 1 MB that dpkg knows, spread evenly
 over all of them in order of the SHA-256 of their path, so that the choice does
 not depend on what the folders are called. Programs and libraries are taken
 three times as often as data, as in what people submit.
@@ -29,7 +29,7 @@ def main():
         if len(seen) == a.files:
             break
         try:
-            if path.is_symlink() or not path.is_file() or not 1 <= path.stat().st_size <= 8 << 20:
+            if path.is_symlink() or not path.is_file() or not 1 <= path.stat().st_size <= 1 << 20:
                 continue
             data = path.read_bytes()
         except OSError:

@@ -49,7 +49,7 @@ def text(r):
 
 def text_pattern(r):
     modifiers = r.choices(["", " ascii wide", " wide", " nocase", " fullword", " ascii wide nocase", " xor(1-255)"],
-                          [50, 20, 10, 8, 8, 3, 1])[0]
+                          [500, 200, 100, 80, 80, 30, 1])[0]
     return f'"{text(r)}"{modifiers}'
 
 
@@ -100,7 +100,7 @@ def rule(r, name):
     makers = r.choices([text_pattern, hex_pattern, regex_pattern], [62, 34, 4], k=count)
     strings = "".join(f"\t\t${chr(97 + i)} = {make(r)}\n" for i, make in enumerate(makers))
     which = r.choice(["any of them", "all of them", f"{min(2, count)} of them", f"{max(1, count - 1)} of them"])
-    parts = [p for p in (header(r), module(r) if r.random() < 0.2 else "", which) if p]
+    parts = [p for p in (header(r), module(r) if r.random() < 0.1 else "", which) if p]
     tags = f" : {word(r)} {r.choice(NOUNS)}" if r.random() < 0.3 else ""
     return (f"rule {name}{tags} {{\n\tmeta:\n\t\tauthor = \"weir bench\"\n\t\tscore = {r.randint(40, 100)}\n"
             f"\tstrings:\n{strings}\tcondition:\n\t\t{' and '.join(parts)}\n}}\n")
