@@ -265,8 +265,9 @@ static int worker_ready(struct worker *w, int64_t generation, struct err *err)
 {
 	struct live_set *set;
 
-	if (w->child &&
-	    (scan_child_is_dead(w->child) || (!w->pending && scan_child_is_used_up(w->child))))
+	if (w->pending)
+		return 0; /* worker_must_drain saw that child and set will do; both are in use */
+	if (w->child && (scan_child_is_dead(w->child) || scan_child_is_used_up(w->child)))
 		worker_bury(w);
 	if (!w->child)
 		TRY(scan_child_take(&w->child, w->hunt->svc->scan, err));
