@@ -170,9 +170,9 @@ static int take_rules(struct scan_child *child, struct answer *a,
 
 /* Read the whole answer; *ret_rules stays NULL when the rules are refused. */
 static int receive(struct scan_child *child, struct answer *a, uint32_t sources,
-		   struct scan_rules **ret_rules, struct buf *messages, struct err *err)
+		   uint32_t timeout_ms, struct scan_rules **ret_rules, struct buf *messages,
+		   struct err *err)
 {
-	uint32_t timeout_ms = child->pool->options.compile_timeout_ms;
 	int64_t deadline_us = client_deadline(timeout_ms);
 	struct packet_compiled head;
 	struct packet p;
@@ -241,7 +241,10 @@ int scan_compile(struct scan_child *child, const struct scan_source *sources, si
 
 	struct scan_rules *rules = NULL;
 
-	TRY(receive(child, &a, (uint32_t)n, &rules, messages, err));
+	TRY(receive(child, &a, (uint32_t)n,
+		    options->timeout_ms ? options->timeout_ms
+					: child->pool->options.compile_timeout_ms,
+		    &rules, messages, err));
 	if (rules != NULL)
 		rules->uses = facts_named(sources, n, options->entity);
 	*ret_rules = rules;

@@ -19,7 +19,8 @@
  */
 
 enum {
-	BLAME_ARENA_MAX = 1 << 30 /* text of all rulesets while halves are compiled */
+	BLAME_ARENA_MAX = 1 << 30, /* text of all rulesets while halves are compiled */
+	BLAME_COMPILE_MS = 600000, /* as the live set */
 };
 
 struct suspect {
@@ -125,7 +126,8 @@ static int take_hits(struct inquiry *q, const struct suspect *suspects,
 static int compile_suspects(struct inquiry *q, const struct suspect *suspects, size_t n,
 			    struct scan_rules **ret, struct err *err)
 {
-	const struct scan_compile_options options = { .entity = SCAN_FILE };
+	const struct scan_compile_options options = { .entity = SCAN_FILE,
+						      .timeout_ms = BLAME_COMPILE_MS };
 	struct scan_source *sources = mem_must_zalloc(n * sizeof *sources);
 	char(*names)[48] = mem_must_zalloc(n * sizeof *names);
 	struct scan_child *child;

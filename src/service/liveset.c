@@ -12,6 +12,7 @@ enum {
 	DELTA_SOURCES_MAX = 64,       /* more changed rulesets than this: rebuild the base */
 	DELTA_BYTES_MAX = 512 * 1024, /* or more changed text: keeps a delta under 0.2 s */
 	LIVE_ARENA_MAX = 1 << 30,     /* text of all rulesets while they are compiled */
+	LIVE_COMPILE_MS = 600000,     /* all rulesets together: minutes for 10^5 rules */
 	RETRY_MS = 2000,              /* after a build that failed for want of resources */
 };
 
@@ -74,7 +75,8 @@ bool live_set_counts(const struct live_set *set, unsigned slot, uint32_t source)
 static int compile_rows(struct service *svc, const struct live_row *rows, size_t n,
 			struct scan_rules **ret, struct buf *why, struct err *err)
 {
-	const struct scan_compile_options options = { .entity = SCAN_FILE };
+	const struct scan_compile_options options = { .entity = SCAN_FILE,
+						      .timeout_ms = LIVE_COMPILE_MS };
 	struct scan_source *sources = mem_must_zalloc((n ? n : 1) * sizeof *sources);
 	char(*names)[48] = mem_must_zalloc((n ? n : 1) * sizeof *names);
 	struct scan_child *child = NULL;

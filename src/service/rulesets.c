@@ -337,7 +337,7 @@ static int job_start(struct service *svc, const struct ruleset_job *wanted,
 		rc = ruleset_change_check(change, job->kind == JOB_CREATE, job->arena, &job->change,
 					  err);
 	if (rc == 0 && (job->change.set & RULESET_RULES))
-		rc = service_run(svc, job_run, job, err);
+		rc = pool_run(svc->compilers, job_run, job, err);
 	else if (rc == 0)
 		rc = job_write(job, err);
 	if (rc)

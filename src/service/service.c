@@ -29,7 +29,7 @@ struct service_options service_options_default(const char *data)
 		.disk_reserve_bytes = 1ull << 30,
 		.scan_memory_max = 2ull << 30,
 		.scan_timeout_ms = 90000,
-		.compile_timeout_ms = 60000,
+		.compile_timeout_ms = 15000,
 		.retention_days = 365,
 		.ruleset_limit_default = 1000000,
 		.group_delay_us = 1500,
@@ -165,6 +165,7 @@ static int service_open_parts(struct service *svc, struct err *err)
 	TRY(open_stores(svc, err));
 	TRY(cursor_key_read(svc, err));
 	TRY(pool_new(&svc->pool, POOL_THREADS, err));
+	TRY(pool_new(&svc->compilers, COMPILER_THREADS, err));
 	svc->users = user_cache_new();
 	TRY(files_finish_erasures(svc, err));
 	TRY(open_scanning(svc, err));
@@ -215,6 +216,7 @@ void service_close(struct service *svc)
 	background_stop(svc);
 	liveset_cancel(svc);
 	hunt_stop(svc);
+	pool_stop(svc->compilers);
 	pool_stop(svc->pool);
 	liveset_stop(svc);
 	if (svc->writer && svc->users)
@@ -222,6 +224,7 @@ void service_close(struct service *svc)
 	if (svc->writer && svc->hunt)
 		give_leases_back(svc);
 	writer_close(svc->writer);
+	pool_free(svc->compilers);
 	pool_free(svc->pool); /* the writer hands answers to it until it has stopped */
 	hunt_free(svc);
 	liveset_free(svc);

@@ -34,7 +34,9 @@ struct service {
 	struct packs *packs;
 	struct sql_db *db;
 	struct writer *writer;
-	struct pool *pool; /* blocking work */
+	struct pool *compilers; /* users' rules, each compiled alone: slow ones wait for each other
+				   only */
+	struct pool *pool;      /* blocking work */
 	struct scan_pool *scan;
 	struct user_cache *users;
 	struct liveset *live;
@@ -46,7 +48,8 @@ struct service {
 /* ---- pool.c: a bounded queue and a few threads for work that blocks ---- */
 enum {
 	POOL_THREADS = 8,
-	POOL_QUEUE_MAX = 4096
+	POOL_QUEUE_MAX = 4096,
+	COMPILER_THREADS = 3
 };
 MUST_USE int pool_new(struct pool **ret, unsigned threads, struct err *err);
 void pool_stop(struct pool *p); /* runs what is queued; from then on pool_run is ERR_CLOSED */

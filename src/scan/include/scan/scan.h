@@ -108,6 +108,7 @@ struct scan_compile_options {
 	bool retrohunt;
 	bool refuse_slow;
 	uint32_t warnings_max;
+	uint32_t timeout_ms; /* 0: the pool's compile_timeout_ms */
 };
 MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *sources, size_t n,
 			  const struct scan_compile_options *options, struct scan_rules **ret_rules,
