@@ -121,8 +121,11 @@ static int add(struct sql_conn *c, struct rand_seq *r, uint64_t i, int64_t date_
 			    "\"ORIGINAL_FILE\",\"source_key\":\"433a7343\"}"),
 	};
 	struct sighting_new named = s;
-	if (s.entity_kind > STREAM_URL)
+	if (s.entity_kind > STREAM_URL) {
 		named.entity_id = str_of(name);
+		named.tags = tags + 1; /* no SHA-256 to name */
+		named.tag_count = s.tag_count ? s.tag_count - 1 : 0;
+	}
 	return stream_add(c, &named, date_s, ret, err);
 }
 

@@ -385,13 +385,13 @@ static void a_file_is_found_by_every_hash(void **state)
 		1);
 }
 
-static void more_names_and_tags_than_leaves_are_checked_by_row(void **state)
+/* `n` domains, each of a source and with a tag of its own; a hundredth is "narrow". */
+static void add_sources(struct world *w, int n)
 {
-	struct world *w = *state;
 	struct err err;
 
 	CHECK_OK(sql_begin(w->c, &err), &err);
-	for (int i = 0; i < STREAM_LEAVES_MAX + 100; i++) {
+	for (int i = 0; i < n; i++) {
 		char id[32], label[32], tag[32];
 		struct sighting_new s = sample(i, id);
 		int64_t seq;
@@ -406,6 +406,56 @@ static void more_names_and_tags_than_leaves_are_checked_by_row(void **state)
 		CHECK_OK(stream_add(w->c, &s, w->now_s, &seq, &err), &err);
 	}
 	CHECK_OK(sql_commit(w->c, &err), &err);
+}
+
+/* Through all pages of a filter in both orders; how many entries there are. */
+static size_t walk(struct world *w, const char *text, bool oldest_first)
+{
+	struct stream_entry *got;
+	int64_t position = 0;
+	size_t n, all = 0;
+	bool more = true;
+
+	while (more) {
+		n = page(w, 1, text, position, 7, oldest_first, &got, &more);
+		for (size_t i = 0; i < n; i++) {
+			assert_true(position == 0 ||
+				    (oldest_first ? got[i].seq > position : got[i].seq < position));
+			position = got[i].seq;
+		}
+		all += n;
+	}
+	return all;
+}
+
+/* Hundreds of leaves in one union. */
+static void many_names_are_read_in_order(void **state)
+{
+	struct world *w = *state;
+	size_t with_1 = 0;
+
+	add_sources(w, 500);
+	for (int i = 0; i < 500; i++) {
+		char digits[8];
+
+		snprintf(digits, sizeof digits, "%d", i);
+		with_1 += strchr(digits, '1') != NULL;
+	}
+	assert_in_range(with_1, 150, 300);
+	for (int oldest = 0; oldest < 2; oldest++) {
+		assert_int_equal(walk(w, "source_name:\"set 1\"", oldest), with_1);
+		assert_int_equal(walk(w, "\"set 1\"", oldest), with_1);
+		assert_int_equal(walk(w, "\"set 1\" entity_type:url", oldest), 0);
+		assert_int_equal(walk(w, "\"set 1\" OR source_name:set", oldest), 500);
+		assert_int_equal(walk(w, "NOT source_name:1", oldest), 500 - with_1);
+	}
+}
+
+static void more_names_and_tags_than_leaves_are_checked_by_row(void **state)
+{
+	struct world *w = *state;
+
+	add_sources(w, STREAM_LEAVES_MAX + 100);
 	assert_int_equal(found(w, 1, "source_name:set"), STREAM_LEAVES_MAX + 100);
 	assert_int_equal(found(w, 1, "set NOT narrow"), 2126);
 	assert_int_equal(found(w, 1, "source_name:set NOT (wide OR source_id:1)"), 21);
@@ -469,6 +519,7 @@ int main(void)
 		TEST(deleting_an_empty_stream_deletes_nothing_later),
 		TEST(retention_takes_the_low_end),
 		TEST(a_file_is_found_by_every_hash),
+		TEST(many_names_are_read_in_order),
 		TEST(more_names_and_tags_than_leaves_are_checked_by_row),
 		TEST(every_leaf_is_one_run_of_one_index),
 	};

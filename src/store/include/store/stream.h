@@ -52,7 +52,7 @@ struct sighting_new {
 /*
  * Add to the log. *ret_seq: its number; 0 if it was told already (also if it was
  * deleted since). `now_s`: UNIX seconds; the stored date is not before the last
- * one. Cost: about 20 us in a transaction of many.
+ * one. Cost: six statements and eight index entries, 30 to 50 us in a transaction of many.
  */
 MUST_USE int stream_add(struct sql_conn *conn, const struct sighting_new *s, int64_t now_s,
 			int64_t *ret_seq, struct err *err);
