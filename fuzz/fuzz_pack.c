@@ -97,13 +97,14 @@ struct seen {
 	struct pack_locator last;
 };
 
-static void each(const struct pack_record *record, void *arg)
+static bool each(const struct pack_record *record, void *arg)
 {
 	struct seen *s = arg;
 
 	s->records += !record->erased;
 	s->erased += record->erased;
 	s->last = record->at;
+	return true;
 }
 
 static void bad(uint32_t pack, uint64_t offset, const char *what, void *arg)

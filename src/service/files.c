@@ -532,6 +532,17 @@ int files_summary(struct service *svc, struct files_summary *ret, struct err *er
 	return rc;
 }
 
+int analyses_open(struct service *svc, int64_t id, uint64_t *ret, struct err *err)
+{
+	struct sql_conn *conn;
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = analyses_open_until(conn, id, ret, err);
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
 /* ---- Removal ---- */
 
 struct removal {

@@ -26,6 +26,11 @@ static const char RELEASE_ONE[] =
 	"UPDATE analysis SET state = 0, lease_owner = NULL, lease_until_s = NULL "
 	"WHERE id = ?1 AND state = 1";
 static const char CRASHED[] = "UPDATE analysis SET attempts = attempts + 1 WHERE id = ?1";
+/* Each part is answered by its partial index. */
+static const char OPEN_UNTIL[] =
+	"SELECT (SELECT count(*) FROM analysis WHERE state = 0 AND lane = 0 AND id <= ?1)"
+	" + (SELECT count(*) FROM analysis WHERE state = 0 AND lane = 1 AND id <= ?1)"
+	" + (SELECT count(*) FROM analysis WHERE state = 1 AND id <= ?1)";
 static const char ROW_BY_INTAKE[] =
 	"SELECT a.id, a.file_id, a.intake, a.state, a.generation, a.created_s, a.completed_s, "
 	"a.not_run, f.sha256 FROM analysis a JOIN file f ON f.id = a.file_id WHERE a.intake = ?1";
@@ -153,6 +158,18 @@ int analysis_release_one(struct sql_conn *conn, int64_t id, struct err *err)
 int analysis_crashed(struct sql_conn *conn, int64_t id, struct err *err)
 {
 	return sql_exec(conn, CRASHED, err, SQL_I64(id));
+}
+
+int analyses_open_until(struct sql_conn *conn, int64_t id, uint64_t *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, OPEN_UNTIL, err, SQL_I64(id)));
+	TRY(sql_next(&q, &row, err));
+	REQUIRE(row);
+	*ret = (uint64_t)sql_i64(&q, 0);
+	return 0;
 }
 
 int analysis_row_get(struct sql_conn *conn, int64_t intake, struct arena *arena,

@@ -51,6 +51,7 @@ static const char REMOVE_NAMES[] = "DELETE FROM file_name WHERE file_id = ?1";
 static const char REMOVE_QUARANTINE[] = "DELETE FROM quarantine WHERE file_id = ?1";
 static const char REMOVE_FILE[] = "DELETE FROM file WHERE id = ?1";
 static const char TOTAL_FILES[] = "SELECT count(*), coalesce(sum(size), 0) FROM file";
+static const char LAST_ID[] = "SELECT coalesce(max(id), 0) FROM file";
 static const char TOTAL_OPEN[] = "SELECT count(*) FROM analysis WHERE state < 2";
 
 static void copy_digest(uint8_t *to, size_t n, struct str from)
@@ -280,6 +281,11 @@ int counter_get(struct sql_conn *conn, const char *name, int64_t *ret, struct er
 	const struct sql_val key = SQL_TEXT(str_of(name));
 
 	return one_i64(conn, COUNTER_GET, &key, 1, 0, ret, err);
+}
+
+int files_last_id(struct sql_conn *conn, int64_t *ret, struct err *err)
+{
+	return one_i64(conn, LAST_ID, NULL, 0, 0, ret, err);
 }
 
 int files_totals(struct sql_conn *conn, uint64_t *ret_files, uint64_t *ret_bytes,

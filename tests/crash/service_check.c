@@ -532,7 +532,7 @@ static void check_all(struct check *c)
 	check_hits(c);
 	check_told(c);
 	check_deletions(c);
-	if (service_verify(c->svc, found_bad, c, &records, &bad, &err) != 0)
+	if (service_verify(c->svc, found_bad, NULL, c, &records, &bad, &err) != 0)
 		lost(c, "verify: %s", err.msg);
 }
 

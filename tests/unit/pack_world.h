@@ -86,12 +86,13 @@ struct walked {
 	char what[128];
 };
 
-static inline void walked_each(const struct pack_record *record, void *arg)
+static inline bool walked_each(const struct pack_record *record, void *arg)
 {
 	struct walked *w = arg;
 
 	w->records += !record->erased;
 	w->erased += record->erased;
+	return true;
 }
 
 static inline void walked_bad(uint32_t pack, uint64_t offset, const char *what, void *arg)

@@ -12,7 +12,7 @@ struct walk {
 	struct io_file *f;
 	uint32_t number;
 	bool check_bytes;
-	void (*each)(const struct pack_record *record, void *arg);
+	bool (*each)(const struct pack_record *record, void *arg);
 	void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg);
 	void *arg;
 };
@@ -90,7 +90,8 @@ static int walk_step(struct walk *k, struct pack_scan *scan, struct pack_step *s
 		k->bad(k->number, step->offset, "the record's mark is damaged", k->arg);
 		return 0;
 	}
-	k->each(&record, k->arg);
+	if (!k->each(&record, k->arg))
+		return err_set(err, ERR_CLOSED, "the walk was ended");
 	return 0;
 }
 
@@ -157,7 +158,7 @@ static int walk_pack(struct walk *k, struct err *err)
 }
 
 int packs_walk(struct packs *p, bool check_bytes,
-	       void (*each)(const struct pack_record *record, void *arg),
+	       bool (*each)(const struct pack_record *record, void *arg),
 	       void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg), void *arg,
 	       struct err *err)
 {

@@ -112,11 +112,17 @@ struct files_summary {
 };
 MUST_USE int files_summary(struct service *svc, struct files_summary *ret, struct err *err);
 
+/* How many analyses, of those with ids up to this one, are not completed. */
+MUST_USE int analyses_open(struct service *svc, int64_t id, uint64_t *ret, struct err *err);
+
 /*
- * Check everything stored: every pack record's checksum and hash, every row's
- * locator against the packs, the database's own structure. `found` gets each
- * finding; *ret_bad their number.
+ * Check everything stored: every pack record's checksum and hash, that the bytes
+ * of every file are there, the database's own structure. `found` gets each
+ * finding; *ret_bad their number. Everything else goes on meanwhile: files that
+ * come or go are no finding. `stops` (may be NULL) is asked often; when it says
+ * so, this ends with ERR_CLOSED.
  */
 MUST_USE int service_verify(struct service *svc, void (*found)(const char *what, void *arg),
-			    void *arg, uint64_t *ret_records, uint64_t *ret_bad, struct err *err);
+			    bool (*stops)(void *arg), void *arg, uint64_t *ret_records,
+			    uint64_t *ret_bad, struct err *err);
 #endif

@@ -72,6 +72,9 @@ struct analysis_row {
 MUST_USE int analysis_row_get(struct sql_conn *conn, int64_t intake, struct arena *arena,
 			      struct analysis_row *ret, struct err *err);
 
+/* How many analyses with ids up to this one are not completed. */
+MUST_USE int analyses_open_until(struct sql_conn *conn, int64_t id, uint64_t *ret, struct err *err);
+
 /* ---- Quarantine: pairs of sample and ruleset version that are not run together ---- */
 
 /* ruleset_id 0: the sample by itself. Idempotent. */

@@ -79,6 +79,9 @@ MUST_USE int erase_next(struct sql_conn *conn, int64_t *ret_id, struct pack_loca
 MUST_USE int counter_next(struct sql_conn *conn, const char *name, int64_t *ret, struct err *err);
 MUST_USE int counter_get(struct sql_conn *conn, const char *name, int64_t *ret, struct err *err);
 
+/* The highest id given out to a file that is there; 0: there is none. */
+MUST_USE int files_last_id(struct sql_conn *conn, int64_t *ret, struct err *err);
+
 /* How many files, their bytes, and analyses not completed. */
 MUST_USE int files_totals(struct sql_conn *conn, uint64_t *ret_files, uint64_t *ret_bytes,
 			  uint64_t *ret_open_analyses, struct err *err);

@@ -101,6 +101,7 @@ MUST_USE int packs_erase(struct packs *p, const struct pack_locator *at, struct 
  * that recovery marked broken), `bad` each finding with the offset of the
  * structure in the file (a record's header, 64 before its locator); the walk
  * goes on after one. Appends may go on meanwhile; the callbacks hold no lock.
+ * When `each` returns false the walk ends with ERR_CLOSED.
  */
 struct pack_record {
 	struct pack_locator at;
@@ -108,7 +109,7 @@ struct pack_record {
 	bool erased;
 };
 MUST_USE int packs_walk(struct packs *p, bool check_bytes,
-			void (*each)(const struct pack_record *record, void *arg),
+			bool (*each)(const struct pack_record *record, void *arg),
 			void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg),
 			void *arg, struct err *err);
 
