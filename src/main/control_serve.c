@@ -1,0 +1,446 @@
+#include "control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hex.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "service/files.h"
+#include "service/users.h"
+
+enum {
+	PIECE_BYTES = 256 * 1024, /* read at once from a sample */
+	OUT_BYTES_MAX = 4 << 20,  /* answers not sent yet; items wait at a quarter of it */
+	OPERATOR_ID = 0           /* who acts at the command line */
+};
+
+/*
+ * One connection. Its thread reads requests and does them one after the other;
+ * uploads end on the writer's thread, which only puts the answer into `out` and
+ * wakes the connection's thread to send it.
+ */
+struct connection {
+	struct service *svc;
+	int fd;
+	int stop_fd;
+	int wake; /* eventfd: something is in `out` */
+	struct frame_in in;
+	char *piece;
+	uint64_t request; /* id of the one being done */
+	bool broken;      /* the other side is gone or talks nonsense */
+	struct lock lock;
+	/* under the lock */
+	struct buf out;
+	unsigned in_flight;
+};
+
+/* ---- Answers ---- */
+
+static void answer_error(struct buf *out, uint64_t id, int rc, const struct err *err)
+{
+	size_t at = frame_begin(out, CONTROL_ERROR, id);
+
+	frame_u64(out, (uint64_t)-rc);
+	frame_str(out, str_of(err->msg));
+	frame_end(out, at);
+}
+
+/* Send what is waiting. Blocks for the other side if `all`, but not once we are told to stop. */
+static void connection_flush(struct connection *c, bool all)
+{
+	struct pollfd ready[2] = { { .fd = c->fd, .events = POLLOUT },
+				   { .fd = c->stop_fd, .events = POLLIN } };
+
+	lock_take(&c->lock);
+	while (c->out.n && !c->broken) {
+		ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n >= 0) {
+			memmove(c->out.p, c->out.p + n, c->out.n - (size_t)n);
+			c->out.n -= (size_t)n;
+		} else if (errno == EAGAIN && all) {
+			lock_drop(&c->lock);
+			poll(ready, 2, -1);
+			lock_take(&c->lock);
+			all = !ready[1].revents;
+		} else if (errno == EAGAIN) {
+			break;
+		} else if (errno != EINTR) {
+			c->broken = true;
+		}
+	}
+	c->broken = c->broken || buf_failed(&c->out);
+	lock_drop(&c->lock);
+}
+
+/* Append one frame by its fields; values on the stack of the caller. */
+struct field {
+	bool is_number;
+	struct str s;
+	uint64_t v;
+};
+#define FIELD_STR(s_) ((struct field){ false, (s_), 0 })
+#define FIELD_U64(v_) ((struct field){ true, { NULL, 0 }, (uint64_t)(v_) })
+
+static void answer(struct connection *c, enum control_kind kind, const struct field *fields,
+		   size_t n)
+{
+	size_t at;
+	bool much;
+
+	lock_take(&c->lock);
+	at = frame_begin(&c->out, kind, c->request);
+	for (size_t i = 0; i < n; i++) {
+		if (fields[i].is_number)
+			frame_u64(&c->out, fields[i].v);
+		else
+			frame_str(&c->out, fields[i].s);
+	}
+	frame_end(&c->out, at);
+	much = c->out.n > OUT_BYTES_MAX / 4;
+	lock_drop(&c->lock);
+	if (much)
+		connection_flush(c, true);
+}
+#define ANSWER(c, kind, ...)                                                                       \
+	answer((c), (kind), (const struct field[]){ __VA_ARGS__ },                                 \
+	       sizeof((const struct field[]){ __VA_ARGS__ }) / sizeof(struct field))
+
+/* ---- Accounts ---- */
+
+static int do_user_add(struct connection *c, struct frame *f, struct err *err)
+{
+	struct str name = frame_take_str(f), role_name = frame_take_str(f);
+	struct str email = frame_take_str(f);
+	char key[USER_KEY_CHARS + 1];
+	enum user_role role;
+
+	if (!user_role_parse(role_name, &role))
+		return err_set(err, ERR_INVALID,
+			       "there is no role '" STR_FMT "': viewer, hunter, editor or admin",
+			       STR_ARG(role_name));
+	TRY(user_add(c->svc, name, role, email, key, err));
+	ANSWER(c, CONTROL_OK, FIELD_STR(str_of(key)));
+	return 0;
+}
+
+static int do_user_key(struct connection *c, struct frame *f, struct err *err)
+{
+	char key[USER_KEY_CHARS + 1];
+
+	TRY(user_key_add(c->svc, frame_take_str(f), key, err));
+	ANSWER(c, CONTROL_OK, FIELD_STR(str_of(key)));
+	return 0;
+}
+
+static int do_user_revoke(struct connection *c, struct frame *f, struct err *err)
+{
+	TRY(user_key_revoke_all(c->svc, frame_take_str(f), err));
+	answer(c, CONTROL_OK, NULL, 0);
+	return 0;
+}
+
+static int do_user_disable(struct connection *c, struct frame *f, struct err *err)
+{
+	struct str name = frame_take_str(f);
+
+	TRY(user_set_disabled(c->svc, name, frame_take_u64(f) != 0, err));
+	answer(c, CONTROL_OK, NULL, 0);
+	return 0;
+}
+
+static void list_one(const struct user *u, void *arg)
+{
+	ANSWER(arg, CONTROL_ITEM, FIELD_STR(str_of(u->name)),
+	       FIELD_STR(str_of(user_role_name(u->role))), FIELD_STR(str_of(u->email)),
+	       FIELD_U64(u->created_s), FIELD_U64(u->disabled));
+}
+
+static int do_user_list(struct connection *c, struct frame *f, struct err *err)
+{
+	(void)f;
+	TRY(user_each(c->svc, list_one, c, err));
+	answer(c, CONTROL_OK, NULL, 0);
+	return 0;
+}
+
+/* ---- Samples ---- */
+
+static int do_remove(struct connection *c, struct frame *f, struct err *err)
+{
+	TRY(file_remove(c->svc, frame_take_str(f), OPERATOR_ID, err));
+	answer(c, CONTROL_OK, NULL, 0);
+	return 0;
+}
+
+static void verify_found(const char *what, void *arg)
+{
+	ANSWER(arg, CONTROL_ITEM, FIELD_STR(str_of(what)));
+}
+
+static bool verify_stops(void *arg)
+{
+	struct connection *c = arg;
+	struct pollfd ready[2] = { { .fd = c->fd }, { .fd = c->stop_fd, .events = POLLIN } };
+
+	return c->broken || poll(ready, 2, 0) > 0;
+}
+
+static int do_verify(struct connection *c, struct frame *f, struct err *err)
+{
+	uint64_t records, bad;
+
+	(void)f;
+	TRY(service_verify(c->svc, verify_found, verify_stops, c, &records, &bad, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(records), FIELD_U64(bad));
+	return 0;
+}
+
+static int do_open(struct connection *c, struct frame *f, struct err *err)
+{
+	uint64_t open;
+
+	TRY(analyses_open(c->svc, (int64_t)frame_take_u64(f), &open, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(open));
+	return 0;
+}
+
+/* ---- Uploads ---- */
+
+struct ingest_call {
+	struct connection *c;
+	uint64_t id;
+};
+
+/* On the writer's thread, or a pool's. */
+static void ingest_done(const struct upload_outcome *outcome, int rc, const struct err *err,
+			void *arg)
+{
+	struct ingest_call *call = arg;
+	struct connection *c = call->c;
+	size_t at;
+
+	lock_take(&c->lock);
+	if (rc) {
+		answer_error(&c->out, call->id, rc, err);
+	} else {
+		at = frame_begin(&c->out, CONTROL_OK, call->id);
+		frame_u64(&c->out, outcome->is_new);
+		frame_u64(&c->out, outcome->size);
+		frame_u64(&c->out, (uint64_t)outcome->analysis_id);
+		frame_end(&c->out, at);
+	}
+	c->in_flight--;
+	/* Under the lock: once it is free the connection may end. */
+	eventfd_write(c->wake, 1);
+	lock_drop(&c->lock);
+	free(call);
+}
+
+static int ingest_read(struct connection *c, struct upload *u, int fd, struct err *err)
+{
+	uint64_t offset = 0;
+	ssize_t n;
+
+	/* Not by the file's own position, which the sender shares and may need again. */
+	while ((n = pread(fd, c->piece, PIECE_BYTES, (off_t)offset)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "cannot be read");
+		TRY(upload_add(u, c->piece, (size_t)n, err));
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int ingest_fd(struct connection *c, const struct upload_options *options, int fd,
+		     struct err *err)
+{
+	struct ingest_call *call;
+	struct upload *u;
+	struct stat st;
+	int rc;
+
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		return err_set(err, ERR_INVALID, "no open file was sent");
+	TRY(upload_new(&u, c->svc, options, err));
+	rc = ingest_read(c, u, fd, err);
+	if (rc) {
+		upload_free(u);
+		return rc;
+	}
+	call = mem_must_zalloc(sizeof *call);
+	*call = (struct ingest_call){ c, c->request };
+	lock_take(&c->lock);
+	c->in_flight++;
+	lock_drop(&c->lock);
+	rc = upload_finish(u, ingest_done, call, err);
+	if (rc) {
+		lock_take(&c->lock);
+		c->in_flight--;
+		lock_drop(&c->lock);
+		free(call);
+	}
+	return rc;
+}
+
+static int do_ingest(struct connection *c, struct frame *f, struct err *err)
+{
+	struct upload_options options = { .user_id = OPERATOR_ID,
+					  .lane = LANE_BULK,
+					  .name = frame_take_str(f),
+					  .corpus = frame_take_str(f),
+					  .interface = "ingest",
+					  .bytes_max = LIMIT_SAMPLE_BYTES };
+	int fd = frame_in_take_fd(&c->in);
+	int rc = ingest_fd(c, &options, fd, err);
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* ---- Requests ---- */
+
+static int connection_do(struct connection *c, struct frame *f, struct err *err)
+{
+	switch (f->kind) {
+	case CONTROL_USER_ADD:
+		return do_user_add(c, f, err);
+	case CONTROL_USER_KEY:
+		return do_user_key(c, f, err);
+	case CONTROL_USER_REVOKE:
+		return do_user_revoke(c, f, err);
+	case CONTROL_USER_DISABLE:
+		return do_user_disable(c, f, err);
+	case CONTROL_USER_LIST:
+		return do_user_list(c, f, err);
+	case CONTROL_REMOVE:
+		return do_remove(c, f, err);
+	case CONTROL_VERIFY:
+		return do_verify(c, f, err);
+	case CONTROL_INGEST:
+		return do_ingest(c, f, err);
+	case CONTROL_OPEN:
+		return do_open(c, f, err);
+	default:
+		return err_set(err, ERR_INVALID, "unknown request %u", f->kind);
+	}
+}
+
+static unsigned connection_in_flight(struct connection *c)
+{
+	unsigned n;
+
+	lock_take(&c->lock);
+	n = c->in_flight;
+	lock_drop(&c->lock);
+	return n;
+}
+
+/* Do every whole request that has arrived, as long as more may be under way. */
+static void connection_work(struct connection *c)
+{
+	struct frame f;
+	struct err err = { 0 };
+	bool any = true;
+	int rc;
+
+	while (!c->broken && connection_in_flight(c) < CONTROL_IN_FLIGHT_MAX) {
+		rc = frame_in_next(&c->in, &f, &any, &err);
+		if (rc == 0 && !any)
+			return;
+		c->request = rc ? 0 : f.id;
+		c->broken = rc != 0;
+		if (rc == 0)
+			rc = connection_do(c, &f, &err);
+		if (rc) {
+			lock_take(&c->lock);
+			answer_error(&c->out, c->request, rc, &err);
+			lock_drop(&c->lock);
+		}
+	}
+}
+
+static void connection_read(struct connection *c, bool *end)
+{
+	struct err err;
+
+	if (frame_in_read(&c->in, end, &err) != 0)
+		c->broken = true;
+}
+
+/* Serve until the other side closes or we are told to stop. */
+static void connection_run(struct connection *c)
+{
+	bool end = false;
+
+	while (!c->broken && !end) {
+		struct pollfd ready[3] = { { .fd = c->fd },
+					   { .fd = c->wake, .events = POLLIN },
+					   { .fd = c->stop_fd, .events = POLLIN } };
+		eventfd_t ignored;
+
+		if (connection_in_flight(c) < CONTROL_IN_FLIGHT_MAX)
+			ready[0].events |= POLLIN;
+		lock_take(&c->lock);
+		if (c->out.n)
+			ready[0].events |= POLLOUT;
+		lock_drop(&c->lock);
+		if (poll(ready, 3, -1) < 0 && errno != EINTR)
+			return;
+		if (ready[2].revents)
+			return;
+		if (ready[1].revents)
+			(void)eventfd_read(c->wake, &ignored);
+		if (ready[0].revents & (POLLIN | POLLHUP | POLLERR))
+			connection_read(c, &end);
+		connection_work(c);
+		connection_flush(c, false);
+	}
+}
+
+/* What was begun ends, and is answered if the other side still listens. */
+static void connection_finish(struct connection *c)
+{
+	eventfd_t ignored;
+
+	while (connection_in_flight(c))
+		(void)eventfd_read(c->wake, &ignored);
+	connection_flush(c, false);
+}
+
+void control_serve(struct service *svc, int fd, int stop_fd)
+{
+	struct connection c = {
+		.svc = svc, .fd = fd, .stop_fd = stop_fd, .wake = eventfd(0, EFD_CLOEXEC)
+	};
+
+	if (c.wake < 0) {
+		log_event(LOG_WARN, "control_refused", LOG_Z("why", strerror(errno)));
+		close(fd);
+		return;
+	}
+	frame_in_init(&c.in, fd);
+	buf_init(&c.out, OUT_BYTES_MAX);
+	lock_init(&c.lock, LOCK_CONTROL);
+	c.piece = mem_must_zalloc(PIECE_BYTES);
+	connection_run(&c);
+	connection_finish(&c);
+	lock_release(&c.lock);
+	free(c.piece);
+	buf_release(&c.out);
+	frame_in_release(&c.in);
+	close(c.wake);
+	close(fd);
+}

@@ -1,0 +1,27 @@
+#ifndef MAIN_INTERNAL_H
+#define MAIN_INTERNAL_H
+#include "options.h"
+#include "session.h"
+
+/* Exit statuses. */
+enum {
+	STATUS_OK = 0,
+	STATUS_FAILED = 1, /* or, of several things, some */
+	STATUS_USAGE = 2   /* or nothing to do */
+};
+
+/* ---- Commands: each returns its exit status and says on standard error what went wrong ---- */
+int serve_command(const struct options *o);
+int ingest_command(const struct options *o);
+int user_command(const struct options *o);
+int rm_command(const struct options *o);
+int verify_command(const struct options *o);
+
+/* "weir: TEXT" on standard error. */
+void say(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* Append text that came from outside so that a terminal only shows it. */
+void show_text(struct buf *out, struct str s);
+
+/* As many open files as the system allows: descriptors wait in queues. */
+void raise_file_limit(void);
+#endif

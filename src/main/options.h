@@ -1,0 +1,49 @@
+#ifndef MAIN_OPTIONS_H
+#define MAIN_OPTIONS_H
+#include "main/settings.h"
+
+/*
+ * The command line: a command, its words, its options, and settings as flags.
+ */
+enum command_id {
+#define COMMAND(id, ...) COMMAND_##id,
+#include "commands.def"
+#undef COMMAND
+	COMMAND_COUNT
+};
+
+enum option_id {
+#define OPTION(id, ...) OPTION_##id,
+#include "options.def"
+#undef OPTION
+	OPTION_COUNT
+};
+
+struct options {
+	enum command_id command;
+	const char *program; /* as it was called */
+	const char **words;  /* owned list; what follows the command */
+	size_t word_count;
+	const char *values[OPTION_COUNT]; /* NULL: not given; "" where it stands alone */
+	struct settings settings;
+	/* kept to read the settings again */
+	int argc;
+	char **argv;
+};
+
+/*
+ * Read arguments, settings file and environment. ERR_INVALID: wrong usage, with
+ * the nearest right name where there is one.
+ */
+MUST_USE int options_read(struct options *ret, int argc, char **argv, struct err *err);
+void options_release(struct options *o);
+
+/* The settings as file and environment have them now. *ret is initialised by this. */
+MUST_USE int options_settings_again(const struct options *o, struct settings *ret, struct err *err);
+
+bool option_given(const struct options *o, enum option_id id);
+/* Its value, or `otherwise`. */
+const char *option_value(const struct options *o, enum option_id id, const char *otherwise);
+
+void options_print_help(struct buf *out);
+#endif

@@ -1,0 +1,194 @@
+#include "session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "service/crash.h"
+
+enum {
+	HOLDER_WAIT_MS =
+		10000, /* a server that starts or stops holds the folder, but does not answer */
+	HOLDER_LOOK_MS = 50
+};
+
+struct link {
+	struct session *session;
+	struct frame_in in;
+	int served_fd; /* in-process: the other end, its thread's */
+	struct thread thread;
+};
+
+struct session {
+	struct service *svc; /* NULL: a server has it */
+	char *data;          /* owned */
+	struct link links[SESSION_LINKS_MAX];
+	size_t link_count;
+};
+
+struct service_options session_service_options(const struct settings *settings)
+{
+	struct service_options o = service_options_default(settings_text(settings, SETTING_data));
+
+	if (settings_number(settings, SETTING_workers))
+		o.workers = (uint32_t)settings_number(settings, SETTING_workers);
+	o.hunt_bytes_max = settings_number(settings, SETTING_hunt_bytes_max);
+	o.disk_reserve_bytes = settings_number(settings, SETTING_disk_reserve_bytes);
+	o.scan_memory_max = settings_number(settings, SETTING_scan_memory_max);
+	o.scan_timeout_ms = (uint32_t)settings_number(settings, SETTING_scan_timeout_ms);
+	o.compile_timeout_ms = (uint32_t)settings_number(settings, SETTING_compile_timeout_ms);
+	o.retention_days = (uint32_t)settings_number(settings, SETTING_retention_days);
+	o.ruleset_limit_default = settings_number(settings, SETTING_ruleset_limit_default);
+	o.group_delay_us = (uint32_t)settings_number(settings, SETTING_group_delay_us);
+	o.unsafe_no_sync = settings_bool(settings, SETTING_unsafe_no_sync);
+	return o;
+}
+
+/* ---- Opening ---- */
+
+static void link_serve(void *arg)
+{
+	struct link *l = arg;
+
+	control_serve(l->session->svc, l->served_fd, -1);
+}
+
+static int link_open(struct session *s, struct link *l, int *ret_fd, struct err *err)
+{
+	int ends[2], rc;
+
+	if (!s->svc)
+		return control_connect(ret_fd, s->data, err);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+		return err_sys(err, errno, "cannot make a socket");
+	l->session = s;
+	l->served_fd = ends[1];
+	rc = thread_start(&l->thread, "control", link_serve, l, err);
+	if (rc) {
+		close(ends[0]);
+		close(ends[1]);
+		return rc;
+	}
+	*ret_fd = ends[0];
+	return 0;
+}
+
+int session_link(struct session *s, struct frame_in **ret, struct err *err)
+{
+	struct link *l = &s->links[s->link_count];
+	int fd;
+
+	REQUIRE(s->link_count < SESSION_LINKS_MAX);
+	TRY(link_open(s, l, &fd, err));
+	frame_in_init(&l->in, fd);
+	s->link_count++;
+	*ret = &l->in;
+	return 0;
+}
+
+/* Does a server answer? */
+static bool server_answers(const char *data)
+{
+	struct err err;
+	int fd;
+
+	if (control_connect(&fd, data, &err) != 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static int session_find(struct session *s, const struct settings *settings, bool hunt,
+			struct err *err)
+{
+	struct service_options options = session_service_options(settings);
+	int64_t until_us = clock_mono_us(clock_system()) + HOLDER_WAIT_MS * 1000;
+	int rc;
+
+	if (!hunt)
+		options.workers = 0;
+	for (;;) {
+		if (server_answers(s->data))
+			return 0;
+		rc = service_open(&s->svc, &options, err);
+		if (rc != -ERR_BUSY)
+			return rc;
+		if (clock_mono_us(clock_system()) > until_us)
+			return err_add(err, "no server answers at '%s/control.sock'", s->data);
+		poll(NULL, 0, HOLDER_LOOK_MS);
+	}
+}
+
+int session_open(struct session **ret, const struct settings *settings, bool hunt, struct err *err)
+{
+	struct session *s = mem_must_zalloc(sizeof *s);
+	int rc;
+
+	s->data = mem_must_strdup(settings_text(settings, SETTING_data));
+	if (hunt)
+		crash_handlers_install(s->data);
+	rc = session_find(s, settings, hunt, err);
+	if (rc) {
+		session_close(s);
+		return rc;
+	}
+	*ret = s;
+	return 0;
+}
+
+void session_close(struct session *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->link_count; i++) {
+		close(s->links[i].in.fd);
+		thread_join(&s->links[i].thread);
+		frame_in_release(&s->links[i].in);
+	}
+	service_close(s->svc);
+	free(s->data);
+	free(s);
+}
+
+bool session_is_remote(const struct session *s)
+{
+	return !s->svc;
+}
+
+/* ---- Asking ---- */
+
+int session_error(struct frame *f, struct err *err)
+{
+	uint64_t kind = frame_take_u64(f);
+	struct str text = frame_take_str(f);
+
+	if (f->bad || kind == 0 || kind >= ERR_KIND_COUNT)
+		return err_set(err, ERR_IO, "the server's answer is damaged");
+	return err_set(err, (enum err_kind)kind, STR_FMT, STR_ARG(text));
+}
+
+int session_call(struct frame_in *link, struct str request,
+		 void (*item)(struct frame *f, void *arg), void *arg, struct frame *ret,
+		 struct err *err)
+{
+	bool end = false, any;
+
+	TRY(frame_send(link->fd, request, -1, err));
+	for (;;) {
+		TRY(frame_in_next(link, ret, &any, err));
+		if (!any) {
+			if (end)
+				return err_set(err, ERR_CLOSED, "the server has gone away");
+			TRY(frame_in_read(link, &end, err));
+		} else if (ret->kind == CONTROL_ITEM) {
+			item(ret, arg);
+		} else {
+			return ret->kind == CONTROL_OK ? 0 : session_error(ret, err);
+		}
+	}
+}
