@@ -116,10 +116,10 @@ def main():
     a.folder.mkdir(parents=True, exist_ok=True)
     r = random.Random(a.seed)
     for i in range(a.rulesets):
-        # One rule in fifty looks for something that ordinary programs hold, so that there is something to tell.
+        # One rule in five hundred looks for something that ordinary programs hold, so that there is something to tell.
         text = 'import "pe"\nimport "elf"\nimport "hash"\n'
         for k in range(a.rules):
-            if (i * a.rules + k) % 50 == 0:
+            if (i * a.rules + k) % 500 == 0:
                 common = r.choice(["GLIBC_2.3", "__stack_chk_fail", "This program cannot be run", "#!/usr/bin",
                                    "Copyright (C)", "libpthread", "import os", "GNU General Public"])
                 size = r.choice([4, 8, 16, 64])

@@ -626,6 +626,17 @@ void hunt_stop(struct service *svc)
 	}
 }
 
+size_t hunt_held(struct service *svc)
+{
+	struct hunt *h = svc->hunt;
+	size_t held;
+
+	lock_take(&h->lock);
+	held = h->held;
+	lock_drop(&h->lock);
+	return held;
+}
+
 bool hunt_stops(struct service *svc)
 {
 	return hunt_is_stopping(svc->hunt);

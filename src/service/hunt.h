@@ -27,6 +27,8 @@ MUST_USE int hunt_start(struct service *svc, struct err *err);
 /* Stops claiming and scanning and waits for the threads; the writer may still call back. */
 void hunt_stop(struct service *svc);
 void hunt_free(struct service *svc); /* after the writer has stopped */
+/* Analyses claimed and not over. */
+size_t hunt_held(struct service *svc);
 /* Is hunt_stop under way? Then a dead child proves nothing. */
 bool hunt_stops(struct service *svc);
 /* Something was queued. Any thread, also the writer's. */

@@ -18,6 +18,7 @@ enum {
 	GROUP_MAX = 512,         /* requests in one commit: some 20 ms of the writer */
 	WRITE_QUEUE_MAX = 20000, /* waiting requests; beyond that clients get 503 */
 	SPARE_CHILDREN = 8,      /* beside one a worker: builders, compilers, blame, the warm one */
+	BULK_DELAY_US = 10000,   /* what nobody waits for: completions while more are hunted */
 };
 
 struct service_options service_options_default(const char *data)
@@ -96,7 +97,8 @@ static int open_stores(struct service *svc, struct err *err)
 					 .barrier_arg = svc,
 					 .group_max = GROUP_MAX,
 					 .queue_max = WRITE_QUEUE_MAX,
-					 .group_delay_us = svc->options.group_delay_us };
+					 .group_delay_us = svc->options.group_delay_us,
+					 .bulk_delay_us = BULK_DELAY_US };
 	char path[4096];
 
 	if (!svc->io) {

@@ -363,6 +363,33 @@ static void test_delay_ends(void **state)
 		writer_withdraw(w->writer);
 }
 
+/* Bulk requests alone gather; many of them, or one that somebody waits for, end that. */
+static void test_bulk_gathers(void **state)
+{
+	enum {
+		MINUTE_US = 60000000,
+		FEW = 10,
+		ENOUGH = 64
+	};
+	struct world *w = *state;
+
+	w->options.bulk_delay_us = MINUTE_US;
+	writer_begin(w);
+	for (int i = 0; i < FEW; i++) {
+		work_at(w, i)->req.lane = LANE_BULK;
+		submit(work_at(w, i));
+	}
+	assert_int_equal(w->finished_n, 0);
+	submit(work_at(w, FEW));
+	wait_finished(w, FEW + 1);
+	assert_int_equal(w->work[0].commits, w->work[FEW].commits);
+	for (int i = 0; i < ENOUGH; i++) {
+		work_at(w, 100 + i)->req.lane = LANE_BULK;
+		submit(work_at(w, 100 + i));
+	}
+	wait_finished(w, FEW + 1 + ENOUGH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +407,7 @@ int main(void)
 		TEST(test_single_does_not_wait),
 		TEST(test_group_waits_for_half),
 		TEST(test_delay_ends),
+		TEST(test_bulk_gathers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,9 @@ enum {
 	IDLE_MS = 1000,
 	/* Less is not worth a checkpoint's syncs, nor so soon after one that readers held up. */
 	WORTHWHILE_PAGES = SQL_CHECKPOINT_PAGES / 4,
+	/* Bulk requests that are worth a commit of their own: its fixed cost is then small beside.
+	 */
+	BULK_ENOUGH = 64,
 };
 
 /* A caller of writer_call, on its stack. */
@@ -87,20 +90,31 @@ static uint32_t waiting_locked(const struct writer *w)
 	return w->lanes[LANE_API].n + w->lanes[LANE_BULK].n;
 }
 
+/* Nobody waits for an answer soon: what is there may gather. */
+static bool is_bulk_only_locked(const struct writer *w) MUST_HOLD(&w->lock);
+static bool is_bulk_only_locked(const struct writer *w)
+{
+	return w->lanes[LANE_API].n == 0;
+}
+
 static bool is_enough_locked(const struct writer *w) MUST_HOLD(&w->lock);
 static bool is_enough_locked(const struct writer *w)
 {
 	uint32_t n = waiting_locked(w);
 
-	return w->announced <= 1 || (uint64_t)n * 2 >= w->announced || n >= w->options.group_max ||
-	       w->is_closing;
+	if (n >= w->options.group_max || w->is_closing)
+		return true;
+	if (is_bulk_only_locked(w))
+		return w->options.bulk_delay_us == 0 || n >= BULK_ENOUGH;
+	return w->announced <= 1 || (uint64_t)n * 2 >= w->announced;
 }
 
 /* Wakes the writer if what changed is what it waits for. */
 static void wake_locked(struct writer *w) MUST_HOLD(&w->lock);
 static void wake_locked(struct writer *w)
 {
-	if (w->state == WRITER_IDLE || (w->state == WRITER_GATHERING && is_enough_locked(w)))
+	if (w->state == WRITER_IDLE ||
+	    (w->state == WRITER_GATHERING && (is_enough_locked(w) || !is_bulk_only_locked(w))))
 		cond_signal(&w->wake);
 }
 
@@ -150,18 +164,20 @@ static bool group_wait_first(struct writer *w)
 	return waiting_locked(w) > 0;
 }
 
-/* A moment more for those that are announced. */
+/* A moment more for those that are announced, or for more of what nobody waits for. */
 static void group_wait_more(struct writer *w) MUST_HOLD(&w->lock);
 static void group_wait_more(struct writer *w)
 {
-	int64_t until_us;
+	int64_t began_us;
 
-	if (w->options.group_delay_us == 0 || is_enough_locked(w))
+	if (is_enough_locked(w))
 		return;
-	until_us = clock_mono_us(clock_system()) + w->options.group_delay_us;
+	began_us = clock_mono_us(clock_system());
 	w->state = WRITER_GATHERING;
 	while (!is_enough_locked(w)) {
-		int64_t left_us = until_us - clock_mono_us(clock_system());
+		uint32_t delay_us = is_bulk_only_locked(w) ? w->options.bulk_delay_us
+							   : w->options.group_delay_us;
+		int64_t left_us = began_us + delay_us - clock_mono_us(clock_system());
 
 		if (left_us <= 0)
 			break;

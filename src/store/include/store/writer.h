@@ -66,6 +66,7 @@ struct writer_options {
 	uint32_t queue_max; /* more waiting than this: ERR_BUSY */
 	/* How long a group waits for announced requests, at most; rounded up to milliseconds. */
 	uint32_t group_delay_us;
+	uint32_t bulk_delay_us; /* how long bulk requests alone gather; 0: not at all */
 };
 
 MUST_USE int writer_open(struct writer **ret, struct sql_db *db,
