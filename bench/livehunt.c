@@ -2,6 +2,7 @@
  * Livehunt against a plain program of the same engine library.
  *
  *   bench_livehunt --rules FOLDER --corpus FOLDER --data FOLDER [--passes N] [--threads N]
+ *                  [--hunts-only yes]
  *   bench_livehunt --rules FOLDER --corpus FOLDER      the plain side's cost alone
  *
  * Both sides run in turn in this one process, on as many cores. The plain side
@@ -19,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "livehunt/livehunt.h"
 #include "scan/scan.h"
 
@@ -99,6 +101,13 @@ static void run(const struct bench *b)
 	weir_store(b);
 	fprintf(stderr, "%zu rulesets created in %.1f s\n", b->rules.n, weir_rulesets(b));
 	run_hunts(b, rules, &hunt, &start_s);
+	if (b->hunts_only) {
+		printf("hunts ratio=%.3f beyond_us=%.0f plain_files_per_s_core=%.0f\n",
+		       median(hunt.ratio, b->passes), median(hunt.beyond_us, b->passes),
+		       median(hunt.plain_rate, b->passes));
+		engine_rules_free(rules);
+		return;
+	}
 	run_paths(b, rules, &path);
 	engine_rules_free(rules);
 	beside_edits(b, &answer, &live50, &live99);
@@ -131,10 +140,13 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--passes") == 0 &&
 			 str_to_u64(str_of(argv[i + 1]), PASSES_MAX, &v) && v)
 			b.passes = (unsigned)v;
+		else if (strcmp(argv[i], "--hunts-only") == 0)
+			b.hunts_only = strcmp(argv[i + 1], "yes") == 0;
 		else if (strcmp(argv[i], "--threads") == 0 &&
 			 str_to_u64(str_of(argv[i + 1]), 64, &v) && v)
 			b.threads = (unsigned)v;
 	}
+	log_set_level(LOG_WARN);
 	if (!b.rules_dir || !b.corpus_dir) {
 		fprintf(stderr, "see the head of bench/livehunt.c\n");
 		return 2;

@@ -17,5 +17,5 @@ fi
 "$here/tools/build.sh" release bench_livehunt >&2
 rm -rf "$work/data"
 "$here/build/release/bench_livehunt" --rules "$input/rules" --corpus "$input/corpus" \
-	--data "$work/data" --passes "${PASSES:-5}"
+	--data "$work/data" --passes "${PASSES:-5}" --hunts-only "${HUNTS_ONLY:-no}"
 rm -rf "$work/data"

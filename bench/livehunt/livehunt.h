@@ -26,6 +26,7 @@ struct bench {
 	const char *corpus_dir;
 	const char *data_dir;
 	unsigned passes;
+	bool hunts_only; /* stop after the first of the measurements */
 	unsigned threads;
 	struct list rules;
 	struct list corpus;
