@@ -4,7 +4,7 @@ WEIR_LISTEN ?= 127.0.0.1:8080
 export WEIR_DATA WEIR_LISTEN
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check fast asan tsan fuzz-smoke deps clean
+.PHONY: help run build check fast asan tsan crash model fuzz-smoke deps clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sed 's/%/NAME/' | \
@@ -40,6 +40,16 @@ fuzz-smoke: ## each fuzz target for FUZZ_SECONDS (20) from its corpus
 	@tools/deps.sh check
 	@tools/build.sh fuzz
 	@tools/fuzz_smoke.sh
+
+crash: ## long crash tests: the power lost at every sync, and ROUNDS (200) of kill -9
+	@tools/deps.sh check
+	@tools/build.sh dev test_service_power
+	@build/dev/tests/crash/test_service_power all
+	@CRASH_ROUNDS=$(or $(ROUNDS),200) python3 tools/check.py --only '^crash\.test_kill9'
+
+model: ## the model test of hunting for FOR_SECONDS (300), with the lots of SEED if given
+	@tools/deps.sh check
+	@MODEL_SECONDS=$(or $(FOR_SECONDS),300) MODEL_SEED=$(SEED) python3 tools/check.py --only '^model\.test_hunt'
 
 bench-%: ## the benchmark NAME; ends with one line 'NAME key=value ...'
 	@tools/deps.sh check

@@ -207,7 +207,8 @@ def run(args, report):
     if program:
         pytest(report, python, "http", only)
     if full and program:
-        pytest(report, python, "docs", only)
+        for folder in ("model", "crash", "docs"):
+            pytest(report, python, folder, only)
     if want["lint"]:
         if build(report, "clang"):
             built.add("clang")
