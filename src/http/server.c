@@ -64,9 +64,29 @@ static struct http_conn *conn_of(struct MHD_Connection *mhd)
 
 /* ---- the course of a request ---- */
 
+/*
+ * libmicrohttpd takes the query apart as well, in the connection's memory; where
+ * that ends (some 700 parameters) it forgets the request and neither answers nor
+ * closes (0.9.75). We read the query ourselves, so for it all is made one
+ * parameter. The text is its own buffer, which it is about to cut to pieces.
+ */
+static void query_join(const char *target)
+{
+	union {
+		const char *from;
+		char *to;
+	} query = { .from = strchr(target, '?') };
+
+	while (query.from && (query.from = strchr(query.from, '&')))
+		*query.to = '_';
+}
+
 static void *on_request_line(void *server, const char *target, struct MHD_Connection *mhd)
 {
-	return exchange_new(server, conn_of(mhd), mhd, target);
+	struct http_exchange *x = exchange_new(server, conn_of(mhd), mhd, target);
+
+	query_join(target);
+	return x;
 }
 
 /* We decode path and query ourselves: "%2F" must not become a separator. */

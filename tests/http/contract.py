@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import unquote
 
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
@@ -30,8 +31,11 @@ class Contract:
 
     def problem(self, exchange):
         """What is wrong with one exchange, or None."""
-        template = self.template(exchange.path)
+        template = self.template(unquote(exchange.path))
         method = exchange.method.lower()
+        if exchange.status == 200 and method in ("head", "options"):
+            # Every route answers these (RFC 9110, 9.3); neither says anything.
+            return "a body" if exchange.body else None if template else "a path that is not in the document"
         operation = self.openapi["paths"].get(template, {}).get(method)
         if operation is None:
             # Asking for what does not exist is a test's right; being served is not.
