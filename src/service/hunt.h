@@ -59,6 +59,7 @@ struct hunt_guilt {
 	int64_t ruleset_id;
 	int64_t version;
 	struct str reason;
+	bool suspends; /* this sample was one too many for the ruleset */
 };
 
 enum {

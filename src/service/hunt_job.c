@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/utf8.h"
 #include "report.h"
 #include "scan/filetype.h"
 #include "scan/vt_data.h"
@@ -20,8 +21,9 @@ enum {
 	COMPLETE_ARENA_MAX = 1 << 20, /* rows read while completing */
 	NOT_RUN_BYTES_MAX = 256 * 1024,
 	VT_BYTES_MAX = VT_DATA_BYTES_MAX,
-	RULE_TAGS_MAX = 64,        /* tags of one rule that are told */
-	SUSPEND_AFTER_SAMPLES = 3, /* distinct samples before a ruleset is switched off */
+	RULE_TAGS_MAX = 64,         /* tags of one rule that are told */
+	SUSPEND_AFTER_SAMPLES = 3,  /* distinct samples before a ruleset is switched off */
+	SUSPEND_REASON_BYTES = 300, /* of the last failure, in what the owner is told */
 	DAY_S = 86400,
 	FULL_RECOUNT_S = 60, /* a ruleset at its limit is counted once a minute */
 };
@@ -231,7 +233,9 @@ void hunt_job_add_guilt(struct hunt_job *job, int64_t ruleset_id, int64_t versio
 	if (job->guilt_count == HUNT_GUILT_MAX)
 		return;
 	job->guilt[job->guilt_count++] =
-		(struct hunt_guilt){ ruleset_id, version, arena_str(job->arena, reason) };
+		(struct hunt_guilt){ .ruleset_id = ruleset_id,
+				     .version = version,
+				     .reason = arena_str(job->arena, reason) };
 }
 
 void hunt_job_skip(struct hunt_job *job, struct str reason)
@@ -361,14 +365,13 @@ static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, struct a
 	return 0;
 }
 
-static int keep_guilt(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
-		      struct err *err)
+static int keep_guilt(struct sql_conn *conn, struct hunt_job *job, int64_t now_s, struct err *err)
 {
 	for (size_t i = 0; i < job->guilt_count; i++) {
-		const struct hunt_guilt *g = &job->guilt[i];
+		struct hunt_guilt *g = &job->guilt[i];
+		struct str last = utf8_cut(g->reason, SUSPEND_REASON_BYTES);
+		char reason[SUSPEND_REASON_BYTES + 100];
 		int64_t samples;
-		char reason[400];
-		bool done;
 
 		TRY(quarantine_add(conn, job->row->file.id, g->ruleset_id, g->version, g->reason,
 				   now_s, err));
@@ -379,11 +382,11 @@ static int keep_guilt(struct sql_conn *conn, const struct hunt_job *job, int64_t
 		if (samples < SUSPEND_AFTER_SAMPLES)
 			continue;
 		snprintf(reason, sizeof reason,
-			 "harmed the scanner on %lld different files; the last time: %.300s",
-			 (long long)samples, g->reason.p);
-		TRY(live_suspend(conn, g->ruleset_id, g->version, str_of(reason), now_s, &done,
-				 err));
-		if (done)
+			 "harmed the scanner on %lld different files; the last time: " STR_FMT,
+			 (long long)samples, STR_ARG(last));
+		TRY(live_suspend(conn, g->ruleset_id, g->version, str_of(reason), now_s,
+				 &g->suspends, err));
+		if (g->suspends)
 			metric_add(METRIC_rulesets_suspended_total, 1);
 	}
 	return 0;
@@ -418,11 +421,16 @@ static void log_guilt(const struct hunt_job *job)
 	char sha256[2 * SHA256_BYTES + 1];
 
 	hex_encode(job->row->file.hashes.sha256, SHA256_BYTES, sha256);
-	for (size_t i = 0; i < job->guilt_count; i++)
+	for (size_t i = 0; i < job->guilt_count; i++) {
+		const struct hunt_guilt *g = &job->guilt[i];
+
 		log_event(LOG_WARN, "quarantined", LOG_Z("sha256", sha256),
-			  LOG_I64("ruleset", job->guilt[i].ruleset_id),
-			  LOG_I64("version", job->guilt[i].version),
-			  LOG_STR("reason", job->guilt[i].reason));
+			  LOG_I64("ruleset", g->ruleset_id), LOG_I64("version", g->version),
+			  LOG_STR("reason", g->reason));
+		if (g->suspends)
+			log_event(LOG_WARN, "ruleset_suspended", LOG_I64("ruleset", g->ruleset_id),
+				  LOG_STR("reason", g->reason));
+	}
 }
 
 static void complete_done(struct write_req *req, int rc, const struct err *err)
