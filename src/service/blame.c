@@ -54,7 +54,10 @@ static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOT
 
 	TRY(scan_child_take(&child, q->svc->scan, err));
 	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
-		rc = parts[slot] ? scan_load(child, slot, parts[slot], err) : 0;
+		/* A child that survived may still hold what it was given before: NULL empties. */
+		rc = scan_loaded(child, slot) == parts[slot]
+			     ? 0
+			     : scan_load(child, slot, parts[slot], err);
 		if (rc)
 			break;
 	}

@@ -31,16 +31,10 @@ def servers():
     return []
 
 
-@pytest.fixture(scope="session")
-def accounts(weir_bin, tmp_path_factory):
-    return weirtest.Accounts(weir_bin, tmp_path_factory.mktemp("accounts"))
-
-
 @pytest.fixture(scope="module")
-def server(weir_bin, accounts, servers, tmp_path_factory):
+def server(weir_bin, servers, tmp_path_factory):
     """The running server of a test module. Tests share it, so each makes its own users."""
     one = weirtest.Server(weir_bin, tmp_path_factory.mktemp("weir"))
-    one.adopt(accounts)
     servers.append(one)
     try:
         yield one.start()

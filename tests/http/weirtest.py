@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -169,16 +168,6 @@ def free_port():
         return s.getsockname()[1]
 
 
-class Accounts:
-    """A data folder with users of every role, made once for all servers of a run."""
-
-    def __init__(self, binary, folder):
-        made = Server(binary, folder)
-        self.data = made.data
-        self.keys = {role: [made.user(f"{role}-{i}", role) for i in range(count)]
-                     for role, count in (("hunter", 32), ("viewer", 3), ("editor", 1), ("admin", 2))}
-
-
 class Server:
     """One `weir serve`. The data folder and the log outlive a restart."""
 
@@ -193,7 +182,6 @@ class Server:
         self.process = None
         self.log_read = 0  # bytes of the log whose errors were looked at
         self.clients = []
-        self.spare = {}  # role -> keys of users that were made before
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -257,16 +245,13 @@ class Server:
         assert not check or done.returncode == 0, f"weir {' '.join(map(str, args))}: {done.returncode}\n{done.stderr}"
         return done
 
-    def adopt(self, accounts):
-        """Begins with a copy of a data folder in which there are users already."""
-        shutil.copytree(accounts.data, self.data)
-        self.spare = {role: list(keys) for role, keys in accounts.keys.items()}
-
     def user(self, name, role="hunter"):
-        """Makes a user; the key. One made before if the data folder is busy and takes no commands."""
-        if self.process and not (self.data / "control.sock").exists():
-            return self.spare[role].pop()
+        """Makes a user; the key."""
         return self.command("user", "add", name, "--role", role).stdout.strip()
+
+    def someone(self, role="hunter"):
+        """The key of a new user whose name does not matter."""
+        return self.user(f"{role}-{secrets.token_hex(4)}", role)
 
     def api(self, key=None):
         return Api(self.base, key)
