@@ -57,7 +57,7 @@ def test_what_is_known_of_a_file(api):
 def test_a_second_upload_counts_and_keeps_both_names(server, api):
     data = sample()
     api.hunt(data, "first.bin")
-    server.api(server.user("other")).hunt(data, "second.bin")
+    server.api(server.someone()).hunt(data, "second.bin")
     api.hunt(data, "second.bin")
     known = attributes_of(api, data)
     assert (known["times_submitted"], known["unique_sources"]) == (3, 2)
@@ -137,7 +137,7 @@ def test_an_upload_address_works_once(api):
 
 def test_an_upload_address_is_its_owners(server, api):
     url = path_of(api, upload_url(api))
-    other = server.api(server.user("other-uploader"))
+    other = server.api(server.someone())
     assert_error(other.post(url, files={"file": ("a", sample())}), 400, "BadRequestError", "upload address")
     assert api.post(url, files={"file": ("a", sample())}).status_code == 200, "and was not used up"
 
@@ -201,7 +201,7 @@ def test_analysing_what_is_not_there(api):
 
 
 def test_an_administrator_removes_a_file(server, api):
-    admin = server.api(server.user("remover", "admin"))
+    admin = server.api(server.someone("admin"))
     mark = marker()
     api.ruleset(rules_for(mark))
     data = mark.encode()
@@ -227,7 +227,7 @@ def test_an_administrator_removes_a_file(server, api):
 
 
 def test_analyses_of_a_removed_file(server, api):
-    admin = server.api(server.user("remover-2", "admin"))
+    admin = server.api(server.someone("admin"))
     data = sample()
     analysis = api.upload(data)
     api.wait_analysis(analysis)

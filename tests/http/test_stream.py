@@ -31,7 +31,7 @@ def filled(api):
 @pytest.fixture(scope="module")
 def reader(server):
     """A client whose 25 notifications no test changes."""
-    api = server.api(server.user("reader"))
+    api = server.api(server.someone())
     fill(api)
     return api
 
@@ -67,7 +67,7 @@ def test_a_rule_without_strings_has_no_snippet(api):
 
 
 def test_everyone_has_his_own_stream(server, api, filled):
-    other = server.api(server.user("other-stream"))
+    other = server.api(server.someone())
     assert other.stream()["data"] == [] and other.stream()["meta"] == {"count": 0}
     other.ruleset(rules_for(filled), "mine")
     api.hunt(f"{filled} shared".encode())

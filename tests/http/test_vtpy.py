@@ -24,7 +24,7 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 def key(server):
-    return server.user("vtpy")
+    return server.someone()
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def test_no_key_is_its_own_error(server):
 
 
 def test_what_a_viewer_may_not(server):
-    viewer = server.vt(server.user("vtpy-viewer", "viewer"))
+    viewer = server.vt(server.someone("viewer"))
     assert error_of(lambda: viewer.scan_file(io.BytesIO(b"x")))[0] == "ForbiddenError"
     assert error_of(lambda: make_ruleset(viewer, rules_for(marker())))[0] == "ForbiddenError"
 
