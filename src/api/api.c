@@ -158,6 +158,11 @@ uint16_t api_port(const struct api *api)
 	return http_server_port(api->server);
 }
 
+void api_set_ready(struct api *api)
+{
+	api->ready = true;
+}
+
 void api_stop_accepting(struct api *api)
 {
 	http_server_stop_accepting(api->server);

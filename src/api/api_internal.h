@@ -18,6 +18,7 @@ struct api {
 	struct http_server *server;
 	struct upload_tokens *tokens;
 	bool log_requests;
+	_Atomic bool ready; /* the start is over */
 };
 
 /* Who may call a route (http_route.flags). */

@@ -12,9 +12,9 @@ void get_healthz(struct http_request *req, void *arg)
 void get_readyz(struct http_request *req, void *arg)
 {
 	struct api *api = arg;
-	const char *why;
+	const char *why = "starting";
 
-	if (!service_is_ready(api->svc, &why)) {
+	if (!api->ready || !service_is_ready(api->svc, &why)) {
 		api_error(req, 503, "TransientError", "Not ready: %s", why);
 		return;
 	}

@@ -178,6 +178,7 @@ static int server_open(struct server *s, struct err *err)
 	TRY(control_open(&s->control, s->svc, s->data, err));
 	TRY(first_start(s, err));
 	TRY(write_address(s, err));
+	api_set_ready(s->api);
 	log_event(LOG_INFO, "ready", LOG_Z("address", s->host), LOG_I64("port", s->port),
 		  LOG_Z("data", s->data), LOG_Z("version", WEIR_VERSION));
 	return 0;

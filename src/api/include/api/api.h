@@ -18,10 +18,15 @@ struct api_options {
 	bool log_requests;
 };
 
-/* Listens and serves at once. The service must outlive it. */
+/*
+ * Listens and serves at once, but /readyz says no until api_set_ready. The service
+ * must outlive it.
+ */
 MUST_USE int api_open(struct api **ret, struct service *svc, const struct api_options *options,
-                      struct err *err);
+		      struct err *err);
 uint16_t api_port(const struct api *api);
+/* All that whoever waits for /readyz counts on is done. Any thread. */
+void api_set_ready(struct api *api);
 /* New connections are refused from now on. Any thread. */
 void api_stop_accepting(struct api *api);
 /* Requests under way get grace_ms to finish. NULL is fine. */
