@@ -30,7 +30,7 @@ static const char CRASHED[] = "UPDATE analysis SET attempts = attempts + 1 WHERE
 static const char OPEN_UNTIL[] =
 	"SELECT (SELECT count(*) FROM analysis WHERE state = 0 AND lane = 0 AND id <= ?1)"
 	" + (SELECT count(*) FROM analysis WHERE state = 0 AND lane = 1 AND id <= ?1)"
-	" + (SELECT count(*) FROM analysis WHERE state = 1 AND id <= ?1)";
+	" + (SELECT count(*) FROM analysis WHERE state = 1 AND +id <= ?1)";
 static const char ROW_BY_INTAKE[] =
 	"SELECT a.id, a.file_id, a.intake, a.state, a.generation, a.created_s, a.completed_s, "
 	"a.not_run, f.sha256 FROM analysis a JOIN file f ON f.id = a.file_id WHERE a.intake = ?1";
