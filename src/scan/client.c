@@ -57,6 +57,8 @@ static int client_gone(struct scan_child *child, struct err *err)
 
 	end_child(child);
 	over = atomic_load(&child->over_bytes);
+	child->struck = over == 0 && child->reaped && WIFSIGNALED(child->status) &&
+			WTERMSIG(child->status) == SIGKILL;
 	if (over != 0)
 		(void)snprintf(child->cause, sizeof child->cause,
 			       "over its memory limit: %llu MB resident, %llu MB allowed",

@@ -9,6 +9,10 @@
 #include "base/mem.h"
 #include "pool_internal.h"
 
+enum {
+	START_TRIES = 3 /* one may be killed by others, or find no memory just then */
+};
+
 void pool_wake(struct scan_pool *pool)
 {
 	uint64_t one = 1;
@@ -36,18 +40,20 @@ static struct scan_child *find(const struct scan_pool *pool, enum child_state st
 	return NULL;
 }
 
-/* Wait for an idle child, or for the first failure to start one since now. */
+/* Wait for an idle child, or until starting one has failed START_TRIES times since now. */
 static int wait_for_idle(struct scan_pool *pool, struct scan_child **ret, struct err *err)
 	MUST_HOLD(&pool->lock)
 {
 	uint64_t failures = pool->start_failures;
 	struct scan_child *child;
 
-	pool->start_blocked = false;
 	pool->waiting++;
-	pool_wake(pool);
-	while ((child = find(pool, CHILD_IDLE)) == NULL && pool->start_failures == failures)
+	while ((child = find(pool, CHILD_IDLE)) == NULL &&
+	       pool->start_failures < failures + START_TRIES) {
+		pool->start_blocked = false;
+		pool_wake(pool);
 		cond_wait(&pool->changed, &pool->lock);
+	}
 	pool->waiting--;
 	if (child == NULL)
 		return err_set(err, ERR_DIED, "no scan child starts: %s", pool->start_error);
@@ -159,6 +165,11 @@ pid_t scan_child_pid(const struct scan_child *child)
 bool scan_child_is_dead(const struct scan_child *child)
 {
 	return child->dead;
+}
+
+bool scan_child_is_struck(const struct scan_child *child)
+{
+	return child->struck;
 }
 
 bool scan_child_is_used_up(const struct scan_child *child)

@@ -105,10 +105,12 @@ static void a_child_killed_in_mid_scan(void **state)
 
 	(void)state;
 	send_sample(child, sample, &no_facts);
+	assert_false(scan_child_is_struck(child));
 	kill(scan_child_pid(child), SIGKILL);
 	assert_int_equal(scan_recv(child, &result, &err), -ERR_DIED);
 	assert_true(scan_child_is_dead(child));
 	assert_string_equal(scan_child_cause(child), "killed by signal 9 (KILL)");
+	assert_true(scan_child_is_struck(child));
 	assert_int_equal(scan_pool_deaths(pool), deaths + 1);
 	assert_int_equal(scan_send(child, &sample, &no_facts, &err), -ERR_DIED);
 	scan_child_give(pool, child);
@@ -138,6 +140,7 @@ static void a_scan_over_the_memory_limit(void **state)
 	send_sample(child, (struct scan_sample){ fd, 0, BYTES_MAX }, &no_facts);
 	assert_int_equal(scan_recv(child, &result, &err), -ERR_DIED);
 	assert_non_null(strstr(scan_child_cause(child), "over its memory limit"));
+	assert_false(scan_child_is_struck(child));
 	scan_child_give(p, child);
 	scan_pool_close(p);
 	close(fd);

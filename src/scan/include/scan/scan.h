@@ -48,13 +48,21 @@ uint64_t scan_pool_deaths(const struct scan_pool *pool);
 
 struct scan_child;
 
-/* A confined, warmed-up child for this thread alone. Waits for one at children_max. */
+/*
+ * A confined, warmed-up child for this thread alone. Waits for one at children_max.
+ * ERR_DIED: none comes up, though it was tried a few times.
+ */
 MUST_USE int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err *err);
 /* Give it back; one that is dead, used up or still scanning is buried. NULL is fine. */
 void scan_child_give(struct scan_pool *pool, struct scan_child *child);
 pid_t scan_child_pid(const struct scan_child *child);
 /* It died, was killed, or broke the protocol: only give it back. */
 bool scan_child_is_dead(const struct scan_child *child);
+/*
+ * It was ended by a SIGKILL that its pool did not send: somebody's, or the kernel's
+ * for want of memory. That says little about what it was at; ask after a failure.
+ */
+bool scan_child_is_struck(const struct scan_child *child);
 /* It did jobs_max jobs: give it back soon and take another (it still works). */
 bool scan_child_is_used_up(const struct scan_child *child);
 /* Why: "killed by signal 11", "over its memory limit", "took longer than 90000 ms", … */
