@@ -42,30 +42,50 @@ static void inquiry_cause(struct inquiry *q, const struct err *err)
 	q->cause = arena_str(q->arena, str_of(err->msg));
 }
 
+/* A child, however long it takes to get one: that none comes up proves nothing. ERR_CLOSED. */
+static int take_child(struct inquiry *q, struct scan_child **ret, struct err *err)
+{
+	while (scan_child_take(ret, q->svc->scan, err) != 0) {
+		if (hunt_stops(q->svc))
+			return err_set(err, ERR_CLOSED, "stopping");
+		log_event(LOG_WARN, "scan_child_failed", LOG_Z("error", err->msg));
+		hunt_rest(q->svc);
+	}
+	return 0;
+}
+
 /* ---- One scan in a child of its own ---- */
+
+static int scan_in(struct inquiry *q, struct scan_child *child,
+		   struct scan_rules *const parts[SCAN_SLOTS], struct scan_result *result,
+		   struct err *err)
+{
+	struct scan_facts facts = hunt_job_facts(q->job);
+
+	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
+		/* A child that survived may still hold what it was given before: NULL empties. */
+		if (scan_loaded(child, slot) != parts[slot])
+			TRY(scan_load(child, slot, parts[slot], err));
+	}
+	TRY(scan_send(child, &q->job->sample, &facts, err));
+	return scan_recv(child, result, err);
+}
 
 /* 0: ran through, the result is filled. 1: killed or hung. Negative: could not be tried. */
 static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOTS],
 		     struct scan_result *result, struct err *err)
 {
-	struct scan_facts facts = hunt_job_facts(q->job);
 	struct scan_child *child;
+	unsigned tries = 0;
+	bool again;
 	int rc;
 
-	TRY(scan_child_take(&child, q->svc->scan, err));
-	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
-		/* A child that survived may still hold what it was given before: NULL empties. */
-		rc = scan_loaded(child, slot) == parts[slot]
-			     ? 0
-			     : scan_load(child, slot, parts[slot], err);
-		if (rc)
-			break;
-	}
-	if (rc == 0)
-		rc = scan_send(child, &q->job->sample, &facts, err);
-	if (rc == 0)
-		rc = scan_recv(child, result, err);
-	scan_child_give(q->svc->scan, child);
+	do {
+		TRY(take_child(q, &child, err));
+		rc = scan_in(q, child, parts, result, err);
+		again = struck_again(&tries, rc, child);
+		scan_child_give(q->svc->scan, child);
+	} while (again);
 	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT || rc == -ERR_INVALID) {
 		inquiry_cause(q, err);
 		return 1;
@@ -78,11 +98,16 @@ static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOT
 static int sample_is_guilty(struct inquiry *q, bool *ret, struct err *err)
 {
 	struct scan_child *child;
+	unsigned tries = 0;
+	bool again;
 	int rc;
 
-	TRY(scan_child_take(&child, q->svc->scan, err));
-	rc = scan_probe(child, &q->job->sample, err);
-	scan_child_give(q->svc->scan, child);
+	do {
+		TRY(take_child(q, &child, err));
+		rc = scan_probe(child, &q->job->sample, err);
+		again = struck_again(&tries, rc, child);
+		scan_child_give(q->svc->scan, child);
+	} while (again);
 	*ret = rc == -ERR_DIED || rc == -ERR_TIMEOUT;
 	if (*ret) {
 		inquiry_cause(q, err);
@@ -134,7 +159,9 @@ static int compile_suspects(struct inquiry *q, const struct suspect *suspects, s
 	struct scan_source *sources = mem_must_zalloc(n * sizeof *sources);
 	char(*names)[48] = mem_must_zalloc(n * sizeof *names);
 	struct scan_child *child;
-	int rc;
+	unsigned tries = 0;
+	bool again = true;
+	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		snprintf(names[i], sizeof names[i], "%lld.%lld",
@@ -143,9 +170,9 @@ static int compile_suspects(struct inquiry *q, const struct suspect *suspects, s
 		sources[i] = (struct scan_source){ str_of(names[i]), suspects[i].rules };
 	}
 	*ret = NULL;
-	rc = scan_child_take(&child, q->svc->scan, err);
-	if (rc == 0) {
+	while (again && (rc = take_child(q, &child, err)) == 0) {
 		rc = scan_compile(child, sources, n, &options, ret, NULL, err);
+		again = struck_again(&tries, rc, child);
 		scan_child_give(q->svc->scan, child);
 	}
 	free(sources);
@@ -263,13 +290,31 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 	return ran ? 0 : halve(q, q->suspects, q->count, err);
 }
 
+static int identify(struct inquiry *q, struct err *err)
+{
+	struct scan_identity id = { 0 };
+	struct scan_child *child;
+	unsigned tries = 0;
+	bool again;
+	int rc;
+
+	do {
+		TRY(take_child(q, &child, err));
+		rc = scan_identify(child, &q->job->sample, &id, err);
+		if (rc == 0)
+			hunt_job_take_identity(q->job, &id);
+		scan_identity_release(&id);
+		again = struck_again(&tries, rc, child);
+		scan_child_give(q->svc->scan, child);
+	} while (again);
+	return rc;
+}
+
 static int inquire(struct inquiry *q, struct err *err)
 {
 	struct hunt_job *job = q->job;
-	struct scan_identity id = { 0 };
 	struct live_set *set;
 	bool guilty;
-	int rc;
 
 	TRY(hunt_job_open(job, err));
 	TRY(sample_is_guilty(q, &guilty, err));
@@ -279,18 +324,8 @@ static int inquire(struct inquiry *q, struct err *err)
 		hunt_job_add_guilt(job, 0, 0, q->cause);
 		return 0;
 	}
-	if (!job->identified) {
-		struct scan_child *child;
-
-		TRY(scan_child_take(&child, q->svc->scan, err));
-		rc = scan_identify(child, &job->sample, &id, err);
-		if (rc == 0)
-			hunt_job_take_identity(job, &id);
-		scan_identity_release(&id);
-		scan_child_give(q->svc->scan, child);
-		if (rc)
-			return rc;
-	}
+	if (!job->identified)
+		TRY(identify(q, err));
 	set = liveset_take(q->svc, job->row->generation);
 	if (!set)
 		return err_set(err, ERR_CLOSED, "stopping");

@@ -386,9 +386,10 @@ static bool worker_is_clean(struct worker *w, struct hunt_job *job)
 	return false;
 }
 
-/* Children do not come up: do not spin. */
-static void worker_rest(struct hunt *h)
+void hunt_rest(struct service *svc)
 {
+	struct hunt *h = svc->hunt;
+
 	lock_take(&h->lock);
 	if (!h->stopping)
 		cond_wait_ms(&h->work, &h->lock, CHILD_RETRY_MS);
@@ -413,7 +414,7 @@ static void worker_begin(struct worker *w, struct hunt_job *job)
 		log_event(LOG_WARN, "scan_child_failed", LOG_Z("error", err.msg));
 		worker_bury(w);
 		w->next = job;
-		worker_rest(w->hunt);
+		hunt_rest(w->hunt->svc);
 		return;
 	}
 	if (rc) {

@@ -116,6 +116,8 @@ void hunt_job_reset(struct hunt_job *job);
 void hunt_job_complete(struct hunt_job *job);
 
 /* ---- For hunt_job.c and blame.c ---- */
+/* Children do not come up: wait a moment (or until stopping), so as not to spin. */
+void hunt_rest(struct service *svc);
 void hunt_job_over(struct service *svc,
 		   struct hunt_job *job); /* completed, or left to the next start */
 /* Its commit failed (a full disk, say): what was found is kept and committed later. */

@@ -79,8 +79,9 @@ static int compile_rows(struct service *svc, const struct live_row *rows, size_t
 						      .timeout_ms = LIVE_COMPILE_MS };
 	struct scan_source *sources = mem_must_zalloc((n ? n : 1) * sizeof *sources);
 	char(*names)[48] = mem_must_zalloc((n ? n : 1) * sizeof *names);
-	struct scan_child *child = NULL;
 	struct err cause = { 0 };
+	bool again, is_dead = false;
+	unsigned tries = 0;
 	int rc;
 
 	for (size_t i = 0; i < n; i++) {
@@ -89,19 +90,27 @@ static int compile_rows(struct service *svc, const struct live_row *rows, size_t
 		sources[i] = (struct scan_source){ str_of(names[i]), rows[i].rules };
 	}
 	*ret = NULL;
-	rc = scan_child_take(&child, svc->scan, err);
-	if (rc == 0) {
+	do {
+		struct scan_child *child;
+
+		again = is_dead = false;
+		rc = scan_child_take(&child, svc->scan, &cause);
+		if (rc)
+			break;
+		buf_reset(why);
 		rc = scan_compile(child, sources, n, &options, ret, why, &cause);
-		if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
-			buf_add_z(why, cause.msg);
-			rc = 0;
-		} else if (rc && err) {
-			*err = cause;
-		}
-	}
-	scan_child_give(svc->scan, child);
+		again = struck_again(&tries, rc, child);
+		is_dead = rc == -ERR_DIED || rc == -ERR_TIMEOUT;
+		scan_child_give(svc->scan, child);
+	} while (again);
 	free(sources);
 	free(names);
+	if (is_dead) {
+		buf_add_z(why, cause.msg);
+		return 0;
+	}
+	if (rc && err)
+		*err = cause;
 	return rc;
 }
 

@@ -196,6 +196,7 @@ static int refused(struct str messages, struct err *err)
 enum compile_end {
 	COMPILE_ENDED,
 	COMPILE_KILLED,
+	COMPILE_STRUCK, /* from outside */
 	COMPILE_TOO_SLOW
 };
 
@@ -213,7 +214,7 @@ static int compile_once(struct service *svc, const struct scan_source *source,
 	TRY(scan_child_take(&child, svc->scan, err));
 	rc = scan_compile(child, source, 1, options, ret_rules, messages, cause);
 	if (rc == -ERR_DIED) {
-		*ret_end = COMPILE_KILLED;
+		*ret_end = scan_child_is_struck(child) ? COMPILE_STRUCK : COMPILE_KILLED;
 		rc = err_set(cause, ERR_INVALID, "the compiler was killed: %s",
 			     scan_child_cause(child));
 	} else if (rc == -ERR_TIMEOUT) {
@@ -265,10 +266,14 @@ int ruleset_compile(struct service *svc, struct str rules, struct str entity, st
 
 	*messages = STR("[]");
 	REQUIRE(entity_parse(entity, &options.entity));
-	for (unsigned i = 0; i < COMPILE_ATTEMPTS && end == COMPILE_KILLED; i++) {
+	for (unsigned i = 0; i < (end == COMPILE_STRUCK ? STRUCK_TRIES : COMPILE_ATTEMPTS) &&
+			     (end == COMPILE_KILLED || end == COMPILE_STRUCK);
+	     i++) {
 		buf_reset(&said);
 		TRY(compile_once(svc, &source, &options, &made, &said, &end, &cause, err));
 	}
+	if (end == COMPILE_STRUCK)
+		return err_set(err, ERR_DIED, "%s", cause.msg); /* perhaps not the rules' doing */
 	if (end != COMPILE_ENDED) {
 		if (err)
 			*err = cause;

@@ -69,6 +69,18 @@ void background_stop(struct service *svc);
 /* There may be something to do now. */
 void background_wake(struct service *svc);
 
+/*
+ * A child killed from outside is no proof against what it was at, so that is done
+ * again; so many in a row are. `tries` counts from 0.
+ */
+enum {
+	STRUCK_TRIES = 5
+};
+static inline bool struck_again(unsigned *tries, int rc, const struct scan_child *child)
+{
+	return rc == -ERR_DIED && scan_child_is_struck(child) && ++*tries < STRUCK_TRIES;
+}
+
 /* ---- files.c ---- */
 /* Erase the bytes of removed samples that a crash left over. */
 MUST_USE int files_finish_erasures(struct service *svc, struct err *err);

@@ -150,7 +150,7 @@ def test_what_is_told_is_what_a_plain_scan_finds(server, tmp_path):
     world = World(server)
     server.start()
     world.until = time.monotonic() + SECONDS
-    killer = Killer(server.process.pid, SEED, (0.05, 0.3))
+    killer = Killer(server.process.pid, SEED, (0.01, 0.15))
     killer.start()
     jobs = [world.run(uploader, world, i) for i in range(UPLOADERS)]
     jobs += [world.run(editor, world, i) for i in range(USERS)]
