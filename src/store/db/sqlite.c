@@ -24,13 +24,16 @@ struct sq {
 
 static const char SETUP_ALL[] = "PRAGMA foreign_keys = ON;"
 				"PRAGMA trusted_schema = OFF;"
-				"PRAGMA cell_size_check = ON;"
-				"PRAGMA temp_store = MEMORY;";
+				"PRAGMA cell_size_check = ON;";
 /*
  * The writer keeps inner pages of all indexes in memory. It maps nothing: a bad
- * disk should be an error here, not a signal.
+ * disk should be an error here, not a signal. What a savepoint may have to undo
+ * goes to a temporary file from 64 KB on: kept in memory it is a linked list that
+ * SQLite walks from its head after each statement, so that a request of many rows
+ * takes quadratic time.
  */
-static const char SETUP_WRITE[] = "PRAGMA cache_size = -65536;"
+static const char SETUP_WRITE[] = "PRAGMA temp_store = FILE;"
+				  "PRAGMA cache_size = -65536;"
 				  "PRAGMA mmap_size = 0;"
 				  "PRAGMA journal_size_limit = 67108864;";
 /*
@@ -39,6 +42,7 @@ static const char SETUP_WRITE[] = "PRAGMA cache_size = -65536;"
  */
 static const char SETUP_READ[] = "PRAGMA query_only = ON;"
 				 "PRAGMA synchronous = FULL;"
+				 "PRAGMA temp_store = MEMORY;"
 				 "PRAGMA cache_size = -4096;"
 				 "PRAGMA mmap_size = 1073741824;";
 
