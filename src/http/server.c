@@ -247,6 +247,7 @@ static void on_completed(void *server, struct MHD_Connection *mhd, void **contex
 	done.body_bytes = answer_bytes(&x->answer);
 	done.received_bytes = x->received;
 	done.us = now_us - x->req.start_us;
+	metric_add(METRIC_http_us_total, done.us);
 	metric_add(METRIC_http_requests_total, 1);
 	if (done.status >= 400)
 		metric_add(METRIC_http_errors_total, 1);

@@ -105,6 +105,6 @@ struct http_server_counts {
 	unsigned suspended; /* of those */
 	uint64_t cut;       /* connections ended for being slow, since the start */
 };
-/* Any thread. Also kept: METRIC_http_connections, _requests_total, _errors_total. */
+/* Any thread. Also kept: METRIC_http_connections, _requests_total, _us_total, _errors_total. */
 struct http_server_counts http_server_counts(const struct http_server *s);
 #endif
