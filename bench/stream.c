@@ -4,10 +4,7 @@
  *
  *   bench_stream [SIGHTINGS] [DATABASE]    a database that is there is used again
  *
- * The data: nine in ten sightings are of rulesets (files, a tenth of the sets hunt
- * URLs, domains or addresses), the rest of retrohunt jobs, collections and actors.
- * Sets have a popularity that falls as 1/rank, rules one to ten each. A year of
- * dates. By fixed seed. Times are of the processor, so that what else the machine
+ * The data: stream_data.h. Times are of the processor, so that what else the machine
  * does is left out; everything read is in memory.
  */
 #include <stdio.h>
@@ -15,19 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/hex.h"
-#include "base/rand.h"
-#include "store/stream.h"
+#include "stream_data.h"
 
 enum {
-	SOURCES = 1000,
 	OWNER = 1,
 	GROUP = 1000,
 	PAGE = 40
 };
-#define START INT64_C(1740000000)
-#define YEAR_S INT64_C(31536000)
-#define NOW (START + YEAR_S)
 
 static void need(int rc, const struct err *err)
 {
@@ -50,88 +41,9 @@ static double ms_since(int64_t start_us)
 	return (double)(cpu_us() - start_us) / 1000;
 }
 
-/* ---- data --------------------------------------------------------------------------- */
-
-static enum stream_source kind_of_source(unsigned source)
-{
-	return source % 40 == 7    ? STREAM_RETROHUNT
-	       : source % 40 == 17 ? STREAM_COLLECTION
-	       : source % 40 == 27 ? STREAM_THREAT_ACTOR
-				   : STREAM_RULESET;
-}
-
-static enum stream_entity kind_of_entity(unsigned source, struct rand_seq *r)
-{
-	if (kind_of_source(source) >= STREAM_COLLECTION) /* indicators of all kinds */
-		return STREAM_FILE + (unsigned)rand_below(r, 4);
-	return source % 10 == 3 ? STREAM_URL + (unsigned)rand_below(r, 3) : STREAM_FILE;
-}
-
-static void name_of_source(unsigned source, char out[64])
-{
-	static const char *const first[] = { "APT",     "Ransom", "Loader", "Stealer", "Packed",
-					     "Kimsuky", "Emotet", "Cobalt", "Phish",   "Miner" };
-
-	if (source == 27)
-		snprintf(out, 64, "Kimsuky");
-	else
-		snprintf(out, 64, "%s watch %u", first[source % 10], source);
-}
-
-/* Popularity falls as 1/rank: the logarithm of a uniform number. */
-static unsigned pick_source(struct rand_seq *r)
-{
-	uint64_t u = rand_below(r, 1u << 20);
-	unsigned bits = (unsigned)(u * 10 >> 20); /* 0..9 */
-
-	return (unsigned)(((1u << bits) - 1 + rand_below(r, 1u << bits)) * SOURCES / 1023);
-}
-
-static int add(struct sql_conn *c, struct rand_seq *r, uint64_t i, int64_t date_s, int64_t *ret,
-	       struct err *err)
-{
-	unsigned source = pick_source(r);
-	char label[64], rule[32], sha_tag[65], name[64], family[32];
-	uint8_t sha[32];
-	uint64_t rule_number = rand_below(r, 1 + source % 10);
-
-	name_of_source(source, label);
-	snprintf(rule, sizeof rule, "rule_%u_%u", source, (unsigned)rule_number);
-	snprintf(family, sizeof family, "family_%u", source % 97);
-	for (unsigned k = 0; k < 4; k++) {
-		uint64_t v = rand_next(r);
-
-		memcpy(sha + 8 * k, &v, 8);
-	}
-	hex_encode(sha, sizeof sha, sha_tag);
-	snprintf(name, sizeof name, "host%llu.example", (unsigned long long)i);
-	const struct str tags[] = { str_of(sha_tag), str_of(label), str_of(rule), STR("malware"),
-				    str_of(family) };
-	const struct sighting_new s = {
-		.owner_id = OWNER,
-		.source_kind = kind_of_source(source),
-		.source_id = source + 1,
-		.label = str_of(label),
-		.entity_kind = kind_of_entity(source, r),
-		.entity_id = str_make(sha, 32),
-		.rule = str_of(rule),
-		.tags = tags,
-		.tag_count = kind_of_source(source) <= STREAM_RETROHUNT ? 5 : 0,
-		.info = STR("{\"rule_name\":\"rule\",\"rule_tags\":[\"malware\"],\"match_source\":"
-			    "\"ORIGINAL_FILE\",\"source_key\":\"433a7343\"}"),
-	};
-	struct sighting_new named = s;
-	if (s.entity_kind > STREAM_URL) {
-		named.entity_id = str_of(name);
-		named.tags = tags + 1; /* no SHA-256 to name */
-		named.tag_count = s.tag_count ? s.tag_count - 1 : 0;
-	}
-	return stream_add(c, &named, date_s, ret, err);
-}
-
 static double fill(struct sql_conn *c, uint64_t count)
 {
-	struct rand_seq r = { 42 };
+	struct rand_seq r = { STREAM_DATA_SEED };
 	int64_t start = cpu_us();
 	int64_t in_add = 0, seq;
 	struct err err;
@@ -144,9 +56,7 @@ static double fill(struct sql_conn *c, uint64_t count)
 		need(sql_begin(c, &err), &err);
 		int64_t t = cpu_us();
 		for (uint64_t k = i; k < i + GROUP && k < count; k++)
-			need(add(c, &r, k, START + (int64_t)(k * (uint64_t)YEAR_S / count), &seq,
-				 &err),
-			     &err);
+			need(stream_data_add(c, &r, OWNER, k, count, &seq, &err), &err);
 		in_add += cpu_us() - t;
 		need(sql_commit(c, &err), &err);
 	}
@@ -159,7 +69,7 @@ static double fill(struct sql_conn *c, uint64_t count)
 
 static double page_ms(struct sql_conn *c, struct str text, bool oldest_first, size_t *ret_n)
 {
-	const struct filter_env env = { .now_s = NOW };
+	const struct filter_env env = { .now_s = STREAM_DATA_NOW };
 	double best = 1e9;
 
 	/* The median would do as well; the best of five leaves out the machine's other work. */
@@ -186,7 +96,7 @@ static double page_ms(struct sql_conn *c, struct str text, bool oldest_first, si
 
 static double count_ms(struct sql_conn *c, struct str text, uint64_t *ret)
 {
-	const struct filter_env env = { .now_s = NOW };
+	const struct filter_env env = { .now_s = STREAM_DATA_NOW };
 	int64_t start = cpu_us();
 	struct arena *a = arena_new("bench", FILTER_ARENA_BYTES);
 	const struct filter_node *node;
