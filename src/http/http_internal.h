@@ -37,9 +37,11 @@ struct http_conn {
 	struct http_conn *prev, *next;
 	struct http_server *server;
 	struct http_loop *loop;
-	int fd;      /* MHD's; valid while in the list */
-	bool cut;    /* the watch has shut it down; under lk */
-	bool linger; /* loop thread: answered before the body was read */
+	int fd;               /* MHD's; valid while in the list */
+	bool cut;             /* the watch has shut it down; under lk */
+	bool linger;          /* loop thread: answered before the body was read */
+	int64_t ended_us;     /* the watch's: phase in which it saw the client's end … */
+	uint64_t ended_bytes; /* … and the body's bytes then */
 	_Atomic int phase;
 	_Atomic int64_t since_us;    /* of that phase, monotonic */
 	_Atomic uint64_t body_bytes; /* received in this phase */

@@ -14,15 +14,18 @@
 /*
  * The watch thread: accepts connections and hands them to the loops; ends those
  * that dribble, which libmicrohttpd's idle time-out does not see because each
- * byte starts it again; and keeps the sockets of refused uploads open until
+ * byte starts it again; ends those whose client has, which libmicrohttpd does not
+ * see when the end came together with the last bytes (it reads once for one edge
+ * of epoll, 0.9.75); and keeps the sockets of refused uploads open until
  * their client has read the answer (a close with unread input resets the
  * connection and takes the answer away from the client).
  */
 
 enum {
 	SWEEP_MS = 250,
-	ACCEPT_AT_ONCE = 64,            /* then the lingering ones get their turn */
-	LISTEN_BACKLOG = 4096,          /* the kernel cuts it to somaxconn */
+	ENDED_MS = 1000,       /* a system call for each connection, so not with every sweep */
+	ACCEPT_AT_ONCE = 64,   /* then the lingering ones get their turn */
+	LISTEN_BACKLOG = 4096, /* the kernel cuts it to somaxconn */
 	LINGER_TOTAL_US = 30 * 1000000, /* as nginx's lingering_time and lingering_timeout */
 	LINGER_QUIET_US = 5 * 1000000,
 	LINGER_READ_BYTES = 4 * 1024 * 1024, /* in one go */
@@ -272,6 +275,29 @@ static bool conn_is_slow(const struct http_conn *c, int64_t now_us, bool pressur
 	return false;
 }
 
+/*
+ * Has the client ended in the middle of a request, or between two? Only when it
+ * was so at the look before as well: what it sent before its end may just be read.
+ */
+static bool conn_is_ended(struct http_conn *c)
+{
+	int64_t since_us = atomic_load_explicit(&c->since_us, memory_order_relaxed);
+	uint64_t bytes = atomic_load_explicit(&c->body_bytes, memory_order_relaxed);
+	bool again = c->ended_us == since_us && c->ended_bytes == bytes;
+	ssize_t n;
+	char byte;
+
+	c->ended_us = 0;
+	if (atomic_load_explicit(&c->phase, memory_order_acquire) == CONN_BUSY)
+		return false;
+	n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return false;
+	c->ended_us = since_us;
+	c->ended_bytes = bytes;
+	return again;
+}
+
 static void conn_cut_locked(struct http_server *s, struct http_conn *c) MUST_HOLD(s->lk)
 {
 	if (c->cut)
@@ -281,7 +307,7 @@ static void conn_cut_locked(struct http_server *s, struct http_conn *c) MUST_HOL
 	shutdown(c->fd, SHUT_RDWR);
 }
 
-static void sweep(struct http_server *s)
+static void sweep(struct http_server *s, bool look_for_ends)
 {
 	int64_t now_us = clock_mono_us(clock_system());
 	bool pressure;
@@ -289,7 +315,7 @@ static void sweep(struct http_server *s)
 	lock_take(&s->lk);
 	pressure = s->conn_count > s->o.connections_max / 4 * 3;
 	for (struct http_conn *c = s->conns; c; c = c->next)
-		if (conn_is_slow(c, now_us, pressure))
+		if (conn_is_slow(c, now_us, pressure) || (look_for_ends && conn_is_ended(c)))
 			conn_cut_locked(s, c);
 	lock_drop(&s->lk);
 }
@@ -369,7 +395,7 @@ void watch_run(void *server)
 	struct watch_fds w;
 	unsigned turn = 0;
 	bool pause = false;
-	int64_t swept_us = 0;
+	int64_t swept_us = 0, looked_us = 0;
 
 	while (!s->ended) {
 		int64_t now_us;
@@ -387,8 +413,11 @@ void watch_run(void *server)
 		pause = accepting && w.p[w.n - 1].revents && !accept_some(s, &turn);
 		now_us = clock_mono_us(clock_system());
 		if (now_us - swept_us >= SWEEP_MS * 1000) {
+			bool look = now_us - looked_us >= ENDED_MS * 1000;
+
 			swept_us = now_us;
-			sweep(s);
+			looked_us = look ? now_us : looked_us;
+			sweep(s, look);
 		}
 		linger_all(s);
 	}

@@ -8,7 +8,7 @@ import socket
 import pytest
 import requests
 
-from weirtest import assert_error, marker, rules_for
+from weirtest import assert_error, marker, rules_for, wait_for
 
 RULESETS = "/intelligence/hunting_rulesets"
 
@@ -158,6 +158,20 @@ def test_two_requests_in_one_are_not_smuggled(server, api):
     got = raw(server, f"POST {'/api/v3' + RULESETS} HTTP/1.1\r\nHost: x\r\nx-apikey: {api.key}\r\nContent-Length: 4\r\n"
                       "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert got.count(b"HTTP/1.1") == 1 and got.startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_ends_in_the_middle_is_forgotten(server, api):
+    """Its end arrives together with its last bytes; nothing waits for it until a time-out."""
+    def connections():
+        text = server.api().get("//metrics", headers={"Connection": "close"}).text
+        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith("weir_http_connections "))
+
+    head = f"POST /api/v3/files HTTP/1.1\r\nHost: x\r\nx-apikey: {api.key}\r\n"
+    before = connections()
+    for text in (head + "Content-Length: 1000\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n", head, "GET"):
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.sendall(text.encode())
+    wait_for(lambda: connections() <= before, 8, "they are still connected")
 
 
 def test_the_description_has_every_route_and_its_parameters(server):
