@@ -15,19 +15,25 @@ def openapi(server):
     return response.json()
 
 
-def test_every_response_is_as_documented(openapi):
+@pytest.fixture(scope="module")
+def judged(openapi):
+    """(problems, contract) of all that was said; thousands of answers, so judged once."""
     assert weirtest.TRAFFIC
-    problems, _ = contract.validate_all(openapi, weirtest.TRAFFIC)
+    return contract.validate_all(openapi, weirtest.TRAFFIC)
+
+
+def test_every_response_is_as_documented(judged):
+    problems, _ = judged
     assert not problems, "\n".join(problems[:40])
 
 
-def test_every_route_was_used(openapi, request):
+def test_every_route_was_used(judged, request):
     options = request.config.option
     chosen = {item.path for item in request.session.items}
     if options.only or options.keyword or options.markexpr or chosen != set(request.path.parent.glob("test_*.py")):
         return  # only some of the tests were selected
-    _, judged = contract.validate_all(openapi, weirtest.TRAFFIC)
-    assert judged.never_hit() == []
+    _, used = judged
+    assert used.never_hit() == []
 
 
 def test_a_response_with_an_undocumented_field_is_found(openapi):
