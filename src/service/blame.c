@@ -1,6 +1,9 @@
 #include "hunt.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,7 +15,8 @@
  *   1. the sample by itself (libmagic and all modules, no user's rules);
  *   2. the whole live set once more: it may have been bad luck (memory left over
  *      by earlier scans, a machine under load);
- *   3. halves of the rulesets, until single ones stand alone.
+ *   3. halves of the rulesets, until single ones stand alone. Those of too many
+ *      users that do no harm to ordinary text clear each other: it is the sample.
  *
  * Every half that runs through gives its hits, so in the end all innocent
  * rulesets have been hunted and the guilty ones are named.
@@ -21,11 +25,18 @@
 enum {
 	BLAME_ARENA_MAX = 1 << 30, /* text of all rulesets while halves are compiled */
 	BLAME_COMPILE_MS = 600000, /* as the live set */
+	OWNERS_MAX = 3, /* whose rulesets one sample harms scanners with; more: it is the sample */
 };
 
 struct suspect {
 	struct live_source source;
+	int64_t owner_id;
 	struct str rules;
+};
+
+struct accused {
+	const struct suspect *suspect;
+	struct str cause;
 };
 
 struct inquiry {
@@ -35,6 +46,12 @@ struct inquiry {
 	struct suspect *suspects;
 	size_t count;
 	struct str cause; /* of the last failure */
+	/* harm with this sample, and not with an ordinary one */
+	struct accused *accused;
+	size_t accused_count;
+	int64_t owners[OWNERS_MAX]; /* of those, each once */
+	size_t owner_count;
+	bool sample_is_it;
 };
 
 static void inquiry_cause(struct inquiry *q, const struct err *err)
@@ -207,11 +224,85 @@ static int try_suspects(struct inquiry *q, const struct suspect *suspects, size_
 	return rc < 0 ? rc : 0;
 }
 
+/* Does this one harm the scanner with any sample? Tried with a few words of text. */
+static int harms_anyway(struct inquiry *q, const struct suspect *suspect, bool *ret,
+			struct err *err)
+{
+	static const char text[] = "An ordinary text, which nobody made to do harm.\n";
+	struct scan_rules *parts[SCAN_SLOTS] = { NULL };
+	const struct scan_sample sample = q->job->sample;
+	struct scan_result result = { 0 };
+	int fd = memfd_create("ordinary", MFD_CLOEXEC);
+	int rc;
+
+	if (fd < 0 || write(fd, text, sizeof text) != (ssize_t)sizeof text) {
+		rc = err_sys(err, errno, "making a sample in memory");
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	rc = compile_suspects(q, suspect, 1, &parts[0], err);
+	*ret = rc == -ERR_DIED || rc == -ERR_TIMEOUT || !parts[0];
+	if (rc == 0 && parts[0]) {
+		q->job->sample = (struct scan_sample){ fd, 0, sizeof text };
+		rc = scan_once(q, parts, &result, err);
+		q->job->sample = sample;
+		*ret = rc == 1;
+	}
+	close(fd);
+	scan_result_release(&result);
+	scan_rules_unref(parts[0]);
+	return *ret ? 0 : rc;
+}
+
+/*
+ * One that stands alone. If the rulesets of many users, harmless otherwise, do harm
+ * with this sample, then it was made for that: nobody's ruleset is to blame.
+ */
+static int accuse(struct inquiry *q, const struct suspect *suspect, struct err *err)
+{
+	struct str cause = q->cause;
+	bool anyway, known = false;
+
+	TRY(harms_anyway(q, suspect, &anyway, err));
+	if (anyway) {
+		hunt_job_add_guilt(q->job, suspect->source.ruleset_id, suspect->source.version,
+				   cause);
+		return 0;
+	}
+	q->accused[q->accused_count++] = (struct accused){ suspect, cause };
+	for (size_t i = 0; i < q->owner_count; i++)
+		known = known || q->owners[i] == suspect->owner_id;
+	if (known)
+		return 0;
+	q->sample_is_it = q->owner_count == OWNERS_MAX;
+	if (!q->sample_is_it)
+		q->owners[q->owner_count++] = suspect->owner_id;
+	return 0;
+}
+
+static void sentence(struct inquiry *q)
+{
+	char reason[400];
+
+	if (q->sample_is_it) {
+		snprintf(reason, sizeof reason,
+			 "harms the scanner with the rules of more than %d users; with the last: "
+			 "%.300s",
+			 OWNERS_MAX, q->cause.p);
+		hunt_job_add_guilt(q->job, 0, 0, str_of(reason));
+		return;
+	}
+	for (size_t i = 0; i < q->accused_count; i++)
+		hunt_job_add_guilt(q->job, q->accused[i].suspect->source.ruleset_id,
+				   q->accused[i].suspect->source.version, q->accused[i].cause);
+}
+
 static int halve(struct inquiry *q, const struct suspect *suspects, size_t n, struct err *err)
 {
 	bool ran;
 
-	if (n == 0)
+	if (n == 0 || q->sample_is_it)
 		return 0;
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
@@ -220,11 +311,8 @@ static int halve(struct inquiry *q, const struct suspect *suspects, size_t n, st
 		return err_set(err, ERR_CLOSED, "stopping");
 	if (ran)
 		return 0;
-	if (n == 1) {
-		hunt_job_add_guilt(q->job, suspects->source.ruleset_id, suspects->source.version,
-				   q->cause);
-		return 0;
-	}
+	if (n == 1)
+		return accuse(q, suspects, err);
 	TRY(halve(q, suspects, n / 2, err));
 	return halve(q, suspects + n / 2, n - n / 2, err);
 }
@@ -242,11 +330,13 @@ static bool is_quarantined(const struct quarantine_row *rows, size_t n, const st
 static int gather(struct inquiry *q, struct sql_conn *conn, const struct live_set *set,
 		  const struct quarantine_row *rows, size_t row_count, struct err *err)
 {
+	struct live_teller teller;
 	size_t max = 0;
 
 	for (unsigned i = 0; i < SCAN_SLOTS; i++)
 		max += set->parts[i] ? set->parts[i]->source_count : 0;
 	q->suspects = arena_must(q->arena, (max + 1) * sizeof *q->suspects);
+	q->accused = arena_must(q->arena, (max + 1) * sizeof *q->accused);
 	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
 		const struct live_part *part = set->parts[slot];
 
@@ -261,7 +351,9 @@ static int gather(struct inquiry *q, struct sql_conn *conn, const struct live_se
 						   STR("harmed the scanner on this file before"));
 				continue;
 			}
+			TRY(live_teller(conn, s->ruleset_id, q->arena, &teller, err));
 			to->source = *s;
+			to->owner_id = teller.owner_id;
 			TRY(live_version_rules(conn, s->ruleset_id, s->version, q->arena,
 					       &to->rules, err));
 			q->count++;
@@ -287,7 +379,10 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 		return rc;
 	if (n == 0)
 		TRY(whole_set(q, set, &ran, err));
-	return ran ? 0 : halve(q, q->suspects, q->count, err);
+	if (!ran)
+		TRY(halve(q, q->suspects, q->count, err));
+	sentence(q);
+	return 0;
 }
 
 static int identify(struct inquiry *q, struct err *err)
