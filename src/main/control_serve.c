@@ -348,6 +348,13 @@ static unsigned connection_in_flight(struct connection *c)
 	return n;
 }
 
+static void connection_refuse(struct connection *c, uint64_t id, int rc, const struct err *err)
+{
+	lock_take(&c->lock);
+	answer_error(&c->out, id, rc, err);
+	lock_drop(&c->lock);
+}
+
 /* Do every whole request that has arrived, as long as more may be under way. */
 static void connection_work(struct connection *c)
 {
@@ -360,15 +367,16 @@ static void connection_work(struct connection *c)
 		rc = frame_in_next(&c->in, &f, &any, &err);
 		if (rc == 0 && !any)
 			return;
-		c->request = rc ? 0 : f.id;
-		c->broken = rc != 0;
-		if (rc == 0)
-			rc = connection_do(c, &f, &err);
 		if (rc) {
-			lock_take(&c->lock);
-			answer_error(&c->out, c->request, rc, &err);
-			lock_drop(&c->lock);
+			connection_refuse(c, 0, rc, &err);
+			connection_flush(c, false);
+			c->broken = true;
+			return;
 		}
+		c->request = f.id;
+		rc = connection_do(c, &f, &err);
+		if (rc)
+			connection_refuse(c, f.id, rc, &err);
 	}
 }
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "main_internal.h"
 
@@ -37,9 +38,10 @@ enum {
 		64 << 20, /* the owner keeps small samples in memory until they are stored */
 	SAMPLE_MEMORY_MAX = 1 << 20, /* larger ones it does not */
 	WINDOW = 4096,               /* one huge file must not hold up the small ones behind it */
-	AGAIN_MS = 20, /* before a file is sent again that the owner was too busy for */
-	MARK_US = 1000 * 1000,
-	OPEN_MS = 200, /* between two looks at what is still to be hunted */
+	AGAIN_MS = 20,         /* before a file is sent again that the owner was too busy for */
+	MARK_US = 1000 * 1000, /* between two marks */
+	MARK_FILES = 1000,     /* or after so many files */
+	OPEN_MS = 200,         /* between two looks at what is still to be hunted */
 };
 
 struct item {
@@ -81,7 +83,8 @@ struct ingest {
 	struct ingest_view view;
 	struct ingest_mark mark;
 	int64_t marked_us;
-	char *last_path; /* owned: of the file before `first`; NULL: none */
+	uint64_t marked_first; /* `first` at the last mark */
+	char *last_path;       /* owned: of the file before `first`; NULL: none */
 	struct walk_place last_place;
 	uint64_t last_analysis;
 	struct buf request;
@@ -284,6 +287,7 @@ static void item_try_send(struct ingest *g, uint64_t number)
 static void item_new(struct ingest *g, const struct walk_entry *e)
 {
 	struct item *item = &g->window[g->next % WINDOW];
+	char reason[64];
 	struct stat st;
 	struct err err;
 
@@ -298,6 +302,12 @@ static void item_new(struct ingest *g, const struct walk_entry *e)
 		return;
 	}
 	item->bytes = (uint64_t)st.st_size;
+	if (item->bytes > LIMIT_SAMPLE_BYTES) {
+		snprintf(reason, sizeof reason, "larger than %d bytes", LIMIT_SAMPLE_BYTES);
+		tell_failed(g, e->path, reason);
+		item_over(item, true);
+		return;
+	}
 	/* The disk may begin while the file waits for its turn. */
 	(void)posix_fadvise(item->fd, 0, 0, POSIX_FADV_WILLNEED);
 	item_try_send(g, g->next - 1);
@@ -359,6 +369,7 @@ static void mark_now(struct ingest *g)
 	struct err err;
 
 	g->marked_us = clock_mono_us(clock_system());
+	g->marked_first = g->first;
 	if (!g->last_path)
 		return;
 	numbers.before = g->numbers.before;
@@ -382,7 +393,8 @@ static void ingest_all(struct ingest *g)
 		}
 		window_pass(g);
 		ingest_view_tick(&g->view, &g->numbers, &g->count);
-		if (clock_mono_us(clock_system()) - g->marked_us >= MARK_US)
+		if (g->first - g->marked_first >= MARK_FILES ||
+		    clock_mono_us(clock_system()) - g->marked_us >= MARK_US)
 			mark_now(g);
 		if (interrupted && !g->ended) {
 			(void)err_set(&err, ERR_CLOSED, "interrupted");

@@ -106,6 +106,8 @@ int ingest_mark_read(const struct ingest_mark *m, size_t path_count, size_t *ret
 int ingest_mark_write(const struct ingest_mark *m, const struct walk_place *place,
 		      const struct ingest_numbers *numbers, struct err *err)
 {
+	unsigned long long files = numbers->before + numbers->files;
+	unsigned long long failed = numbers->failed_before + numbers->failed;
 	struct str below = place->below;
 	FILE *f = fopen(m->aside, "we");
 	bool fine;
@@ -113,9 +115,7 @@ int ingest_mark_write(const struct ingest_mark *m, const struct walk_place *plac
 	if (!f)
 		return err_sys(err, errno, "cannot write '%s'", m->aside);
 	fine = fprintf(f, "%s %zu %zu %u %llu %llu\n", magic, place->path, below.n,
-		       crc32c(0, below.n ? below.p : "", below.n),
-		       (unsigned long long)(numbers->before + numbers->files),
-		       (unsigned long long)(numbers->failed_before + numbers->failed)) > 0 &&
+		       crc32c(0, below.n ? below.p : "", below.n), files, failed) > 0 &&
 	       fwrite(below.n ? below.p : "", 1, below.n, f) == below.n;
 	fine = fclose(f) == 0 && fine;
 	if (!fine || rename(m->aside, m->path) != 0)

@@ -229,14 +229,14 @@ void ingest_view_waiting(struct ingest_view *v, uint64_t open)
 
 void ingest_view_line(struct ingest_view *v, const char *fmt, ...)
 {
+	AUTO(buf_release) struct buf line = BUF_INIT(1 << 20); /* the longest path, escaped */
 	va_list ap;
 
-	clear(v);
-	fputs("weir ingest: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	buf_vaddf(&line, fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	clear(v);
+	fprintf(stderr, "weir ingest: " STR_FMT "\n", STR_ARG(buf_str(&line)));
 	fflush(stderr);
 }
 

@@ -78,7 +78,10 @@ static int flag_unknown(struct str name, struct err *err)
 	for (unsigned i = 0; i < SETTING_COUNT; i++)
 		names[n++] = setting_infos[i].name;
 	nearest = nearest_name(name, names, n);
-	snprintf(hint, sizeof hint, nearest ? "; did you mean '--%s'?" : "", nearest);
+	if (nearest)
+		snprintf(hint, sizeof hint, "; did you mean '--%s'?", nearest);
+	else
+		hint[0] = 0;
 	return err_set(err, ERR_INVALID, "there is no option '--" STR_FMT "'%s", STR_ARG(name),
 		       hint);
 }

@@ -208,21 +208,26 @@ static int wait_for_end(const struct server *s)
 {
 	int received;
 
-	do {
+	for (;;) {
 		sigwait(&s->signals, &received);
+		if (received == SIGTERM || received == SIGINT)
+			return received;
 		if (received == SIGHUP)
 			read_settings_again(s->o);
-	} while (received == SIGHUP);
-	return received;
+	}
 }
 
 /* Runs while the server stops: whoever asks twice does not want to wait. */
 static void be_impatient(void *arg)
 {
 	const struct server *s = arg;
+	int received;
 
-	(void)wait_for_end(s);
-	_exit(STATUS_FAILED);
+	do
+		sigwait(&s->signals, &received);
+	while (received == SIGHUP);
+	if (received != SIGUSR1)
+		_exit(STATUS_FAILED);
 }
 
 /* ---- Stop; also of a half-started one ---- */
@@ -239,7 +244,7 @@ static void server_close(struct server *s)
 	api_close(s->api, GRACE_MS);
 	service_close(s->svc);
 	if (s->impatience.started) {
-		pthread_cancel(s->impatience.t);
+		pthread_kill(s->impatience.t, SIGUSR1); /* done: nobody had to wait too long */
 		thread_join(&s->impatience);
 	}
 }
@@ -263,6 +268,7 @@ int serve_command(const struct options *o)
 	sigaddset(&s.signals, SIGTERM);
 	sigaddset(&s.signals, SIGINT);
 	sigaddset(&s.signals, SIGHUP);
+	sigaddset(&s.signals, SIGUSR1); /* from ourselves, see server_close */
 	pthread_sigmask(SIG_BLOCK, &s.signals, NULL);
 	warn_of_settings(&o->settings);
 	rc = server_open(&s, &err);
@@ -276,6 +282,6 @@ int serve_command(const struct options *o)
 		say("%s", err.msg);
 		return STATUS_FAILED;
 	}
-	log_event(LOG_INFO, "stopped");
+	log_event(LOG_INFO, "stopped", LOG_Z("data", s.data));
 	return STATUS_OK;
 }

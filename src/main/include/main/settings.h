@@ -27,14 +27,14 @@ enum setting_type {
 
 struct setting_info {
 	const char *name; /* "hunt-bytes-max" */
-	enum setting_type type;
 	const char *unit; /* of a choice: "a|b|c" */
 	const char *def;
+	const char *text;
 	uint64_t min;
 	uint64_t max;
+	enum setting_type type;
 	bool live;
 	bool secret;
-	const char *text;
 };
 extern const struct setting_info setting_infos[SETTING_COUNT];
 
