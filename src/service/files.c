@@ -13,6 +13,7 @@
 #include "base/utf8.h"
 #include "hunt.h"
 #include "report.h"
+#include "report_cache.h"
 #include "service_internal.h"
 #include "store/meta_analysis.h"
 
@@ -241,6 +242,7 @@ static void intake_done(struct write_req *req, int rc, const struct err *err)
 		err = &busy;
 	}
 	if (rc == 0) {
+		report_cache_drop(u->svc->reports, u->hashes.sha256);
 		if (!u->existing_only) {
 			metric_add(METRIC_uploads_total, 1);
 			metric_add(METRIC_upload_bytes_total, (int64_t)u->size);
@@ -461,7 +463,13 @@ static int file_lookup(struct service *svc, struct str hash, struct arena *arena
 int file_get_sha256(struct service *svc, const uint8_t sha256[SHA256_BYTES], struct arena *arena,
 		    struct file_info *ret, struct err *err)
 {
-	return file_lookup(svc, str_make(sha256, SHA256_BYTES), arena, ret, err);
+	uint64_t version;
+
+	if (report_cache_get(svc->reports, sha256, arena, ret, &version))
+		return 0;
+	TRY(file_lookup(svc, str_make(sha256, SHA256_BYTES), arena, ret, err));
+	report_cache_put(svc->reports, version, ret);
+	return 0;
 }
 
 static bool hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n)
@@ -478,6 +486,8 @@ int file_get(struct service *svc, struct str id, struct arena *arena, struct fil
 
 	if (!hash_parse(id, hash, &n))
 		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
+	if (n == SHA256_BYTES)
+		return file_get_sha256(svc, hash, arena, ret, err);
 	return file_lookup(svc, str_make(hash, n), arena, ret, err);
 }
 
@@ -548,6 +558,7 @@ int analyses_open(struct service *svc, int64_t id, uint64_t *ret, struct err *er
 struct removal {
 	struct write_req req;
 	struct str hash;
+	uint8_t sha256[SHA256_BYTES];
 	struct pack_locator at;
 	int64_t erase_id;
 };
@@ -560,6 +571,7 @@ static int removal_apply(struct sql_conn *conn, struct write_req *req, struct er
 
 	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
 	r->at = row.at;
+	memcpy(r->sha256, row.hashes.sha256, SHA256_BYTES);
 	return file_row_remove(conn, &row, &r->erase_id, err);
 }
 
@@ -585,6 +597,7 @@ int file_remove(struct service *svc, struct str id, int64_t user_id, struct err 
 		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
 	r.hash = str_make(hash, n);
 	TRY(writer_call(svc->writer, &r.req, err));
+	report_cache_drop(svc->reports, r.sha256);
 	log_event(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
 	return removal_erase(svc, &r, err);
 }

@@ -10,6 +10,7 @@
 #include "base/metric.h"
 #include "base/utf8.h"
 #include "report.h"
+#include "report_cache.h"
 #include "scan/filetype.h"
 #include "scan/vt_data.h"
 #include "snippet.h"
@@ -444,6 +445,7 @@ static void complete_done(struct write_req *req, int rc, const struct err *err)
 		hunt_job_retry(job->svc, job);
 		return;
 	}
+	report_cache_drop(job->svc->reports, job->row->file.hashes.sha256);
 	metric_add(METRIC_analyses_done_total, 1);
 	if (job->guilt_count) {
 		metric_add(METRIC_analyses_failed_total, 1);

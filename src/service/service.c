@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "hunt.h"
 #include "liveset.h"
+#include "report_cache.h"
 
 enum {
 	GROUP_MAX = 512,         /* requests in one commit: some 20 ms of the writer */
@@ -168,6 +169,7 @@ static int service_open_parts(struct service *svc, struct err *err)
 	TRY(cursor_key_read(svc, err));
 	TRY(pool_new(&svc->pool, POOL_THREADS, err));
 	TRY(pool_new(&svc->compilers, COMPILER_THREADS, err));
+	svc->reports = report_cache_new();
 	svc->users = user_cache_new();
 	TRY(files_finish_erasures(svc, err));
 	TRY(open_scanning(svc, err));
@@ -232,6 +234,7 @@ void service_close(struct service *svc)
 	liveset_free(svc);
 	scan_pool_close(svc->scan);
 	user_cache_free(svc->users);
+	report_cache_free(svc->reports);
 	sql_close(svc->db);
 	packs_close(svc->packs);
 	if (svc->owns_io)

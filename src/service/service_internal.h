@@ -38,6 +38,7 @@ struct service {
 				   only */
 	struct pool *pool;      /* blocking work */
 	struct scan_pool *scan;
+	struct report_cache *reports;
 	struct user_cache *users;
 	struct liveset *live;
 	struct hunt *hunt;

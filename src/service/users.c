@@ -1,5 +1,6 @@
 #include "service/users.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/hex.h"
@@ -39,8 +40,8 @@ struct key_use {
 
 struct user_cache {
 	struct lock lock;
+	_Atomic uint64_t epoch; /* written under the lock; unlike any other cache's */
 	/* under the lock */
-	uint64_t epoch;
 	size_t use_count;
 	struct key_use *uses; /* USES_SLOTS, open addressing; NULL until the first use */
 	struct cached_key keys[CACHE_SLOTS];
@@ -113,12 +114,19 @@ static void user_of_row(const struct user_row *row, struct user *ret)
 
 /* ---- The cache ---- */
 
+static uint64_t epoch_next(void)
+{
+	static _Atomic uint64_t last;
+
+	return atomic_fetch_add(&last, 1) + 1;
+}
+
 struct user_cache *user_cache_new(void)
 {
 	struct user_cache *c = mem_must_zalloc(sizeof *c);
 
 	lock_init(&c->lock, LOCK_USERS);
-	c->epoch = 1;
+	c->epoch = epoch_next();
 	return c;
 }
 
@@ -139,7 +147,7 @@ static size_t hash_slot(const uint8_t hash[SHA256_BYTES], size_t slots)
 static void cache_empty(struct user_cache *c)
 {
 	lock_take(&c->lock);
-	c->epoch++;
+	c->epoch = epoch_next();
 	lock_drop(&c->lock);
 }
 
@@ -205,20 +213,44 @@ static bool key_is_well_formed(struct str key)
 	return key.n == USER_KEY_CHARS;
 }
 
-int user_authenticate(struct service *svc, struct str key, struct user *ret, struct err *err)
+/*
+ * The key this thread saw last: a client sends the same one over and over, and
+ * neither its hash nor a lock is needed to know it again in the same epoch.
+ */
+static _Thread_local struct {
+	uint64_t epoch; /* 0: none */
+	char text[USER_KEY_CHARS];
+	struct cached_key key;
+} last_key;
+
+static int key_find(struct service *svc, struct str key, struct cached_key *ret, struct err *err)
 {
 	uint8_t hash[SHA256_BYTES];
+	uint64_t epoch = atomic_load(&svc->users->epoch);
+
+	if (last_key.epoch == epoch && memcmp(last_key.text, key.p, USER_KEY_CHARS) == 0) {
+		*ret = last_key.key;
+		return 0;
+	}
+	sha256_of(key.p, key.n, hash);
+	if (!cache_get(svc->users, hash, ret, &epoch)) {
+		TRY(holder_read(svc, hash, ret, err));
+		cache_put(svc->users, ret, epoch);
+	}
+	last_key.epoch = epoch;
+	memcpy(last_key.text, key.p, USER_KEY_CHARS);
+	last_key.key = *ret;
+	return 0;
+}
+
+int user_authenticate(struct service *svc, struct str key, struct user *ret, struct err *err)
+{
 	struct cached_key found;
-	uint64_t epoch;
 
 	if (!key_is_well_formed(key))
 		return err_set(err, ERR_UNAUTHENTICATED, "a key has %d lower-case hex digits",
 			       USER_KEY_CHARS);
-	sha256_of(key.p, key.n, hash);
-	if (!cache_get(svc->users, hash, &found, &epoch)) {
-		TRY(holder_read(svc, hash, &found, err));
-		cache_put(svc->users, &found, epoch);
-	}
+	TRY(key_find(svc, key, &found, err));
 	if (found.expires_s && clock_unix_s(svc->clock) >= found.expires_s)
 		return err_set(err, ERR_UNAUTHENTICATED, "the key has expired");
 	if (found.user.disabled)
@@ -232,12 +264,23 @@ int user_authenticate(struct service *svc, struct str key, struct user *ret, str
 void user_seen(struct service *svc, const struct user *u)
 {
 	static const uint8_t none[SHA256_BYTES];
+	static _Thread_local struct {
+		uint64_t epoch;
+		struct key_use use;
+	} last;
 	struct user_cache *c = svc->users;
+	uint64_t epoch = atomic_load(&c->epoch);
 	int64_t now_s = clock_unix_s(svc->clock);
 	size_t i;
 
 	if (memcmp(u->key_hash, none, SHA256_BYTES) == 0)
 		return;
+	if (last.epoch == epoch && last.use.when_s == now_s &&
+	    memcmp(last.use.hash, u->key_hash, SHA256_BYTES) == 0)
+		return; /* noted in this second */
+	last.epoch = epoch;
+	last.use.when_s = now_s;
+	memcpy(last.use.hash, u->key_hash, SHA256_BYTES);
 	i = hash_slot(u->key_hash, USES_SLOTS);
 	lock_take(&c->lock);
 	if (!c->uses)
