@@ -93,11 +93,12 @@ struct engine_compiler;
  * Modules accepted: pe elf dotnet lnk macho math magic hash string time vt; any
  * other import is an error (E100, or E010 where this build lacks the module), and
  * so is every include. `vt` fields of other entities are E100. For ENGINE_FILE the
- * legacy external variables are defined, empty, 0 and false: file_name file_type imphash md5 sha1 sha256 signatures ssdeep
- * tags vhash (strings), positives submissions (integers), new_file (boolean).
+ * legacy external variables are defined, empty, 0 and false: file_name file_type imphash md5 sha1
+ * sha256 signatures ssdeep tags vhash (strings), positives submissions (integers), new_file
+ * (boolean).
  */
 enum engine_result engine_compiler_new(const struct engine_compile_options *options,
-                                       struct engine_compiler **ret);
+				       struct engine_compiler **ret);
 void engine_compiler_free(struct engine_compiler *compiler);
 
 /*
@@ -111,9 +112,8 @@ void engine_compiler_free(struct engine_compiler *compiler);
  * and column. ENGINE_INVALID: the namespace is empty, not UTF-8, or was added
  * before, or the compiler is used up.
  */
-enum engine_result engine_compiler_add(struct engine_compiler *compiler,
-                                       const char *ns, size_t ns_len,
-                                       const char *source, size_t source_len);
+enum engine_result engine_compiler_add(struct engine_compiler *compiler, const char *ns,
+				       size_t ns_len, const char *source, size_t source_len);
 
 /*
  * Every message so far as a JSON array of
@@ -124,7 +124,7 @@ enum engine_result engine_compiler_add(struct engine_compiler *compiler,
  * engine_compiler_build.
  */
 enum engine_result engine_compiler_messages(const struct engine_compiler *compiler,
-                                            struct engine_buffer *ret);
+					    struct engine_buffer *ret);
 
 struct engine_rules;
 
@@ -133,7 +133,7 @@ struct engine_rules;
  * ENGINE_COMPILE: some source had errors.
  */
 enum engine_result engine_compiler_build(struct engine_compiler *compiler,
-                                         struct engine_rules **ret);
+					 struct engine_rules **ret);
 void engine_rules_free(struct engine_rules *rules);
 
 /*
@@ -141,7 +141,7 @@ void engine_rules_free(struct engine_rules *rules);
  * The bytes begin with a header that names the build and a checksum.
  */
 enum engine_result engine_rules_serialize(const struct engine_rules *rules,
-                                          struct engine_buffer *ret);
+					  struct engine_buffer *ret);
 /*
  * Only bytes that engine_rules_serialize of this build wrote. ENGINE_FORMAT: they
  * are not, or they were damaged by accident. Bytes forged on purpose can run any
@@ -149,8 +149,7 @@ enum engine_result engine_rules_serialize(const struct engine_rules *rules,
  * after the call. On a CPU with other features the native code is made anew,
  * which takes as long as the compile did.
  */
-enum engine_result engine_rules_load(const uint8_t *data, size_t len,
-                                     struct engine_rules **ret);
+enum engine_result engine_rules_load(const uint8_t *data, size_t len, struct engine_rules **ret);
 
 /* ---- Look at rules ---- */
 
@@ -177,8 +176,8 @@ struct engine_rule {
 
 /* Call `each` for every rule in index order. What it gets dies with the call. */
 enum engine_result engine_rules_each(const struct engine_rules *rules,
-                                     void (*each)(const struct engine_rule *rule, void *arg),
-                                     void *arg);
+				     void (*each)(const struct engine_rule *rule, void *arg),
+				     void *arg);
 /* Private ones too; 0 for NULL. */
 uint32_t engine_rules_count(const struct engine_rules *rules);
 
@@ -188,7 +187,9 @@ uint32_t engine_rules_count(const struct engine_rules *rules);
  * A pattern that matched so often in one scan is not searched on, and `#a` counts
  * no further. The engine's own limit is ten times that, 40 MB for each pattern.
  */
-enum { ENGINE_MATCHES_PER_PATTERN = 100000 };
+enum {
+	ENGINE_MATCHES_PER_PATTERN = 100000
+};
 
 struct engine_match {
 	uint64_t offset; /* bytes from the start of the scanned data */
@@ -209,7 +210,7 @@ struct engine_hit {
 struct engine_scanner;
 
 enum engine_result engine_scanner_new(const struct engine_rules *rules,
-                                      struct engine_scanner **ret);
+				      struct engine_scanner **ret);
 /* Before or after its rules: a scanner keeps them alive. */
 void engine_scanner_free(struct engine_scanner *scanner);
 
@@ -225,19 +226,19 @@ enum engine_result engine_scanner_set_timeout(struct engine_scanner *scanner, ui
  * (strings must be UTF-8), and nothing changed. Fields that are not sent, all of
  * them without data, are 0, false or "", never undefined.
  */
-enum engine_result engine_scanner_set_vt(struct engine_scanner *scanner,
-                                         const uint8_t *data, size_t len);
+enum engine_result engine_scanner_set_vt(struct engine_scanner *scanner, const uint8_t *data,
+					 size_t len);
 
 /*
  * Values of external variables; they stay until changed. ENGINE_INVALID: no such
  * variable (only file rules have them), another type, not UTF-8.
  */
 enum engine_result engine_scanner_set_str(struct engine_scanner *scanner, const char *name,
-                                          const char *value, size_t value_len);
+					  const char *value, size_t value_len);
 enum engine_result engine_scanner_set_int(struct engine_scanner *scanner, const char *name,
-                                          int64_t value);
+					  int64_t value);
 enum engine_result engine_scanner_set_bool(struct engine_scanner *scanner, const char *name,
-                                           bool value);
+					   bool value);
 
 /*
  * Scan and call `each` for every matching rule that is not private. What it
@@ -246,10 +247,10 @@ enum engine_result engine_scanner_set_bool(struct engine_scanner *scanner, const
  * ENGINE_TIMEOUT, ENGINE_SCAN, ENGINE_PANIC: `each` was not called. After
  * ENGINE_TIMEOUT the scanner is as good as new; after the other two free it.
  */
-enum engine_result engine_scanner_scan(struct engine_scanner *scanner,
-                                       const uint8_t *data, size_t len, size_t matches_max,
-                                       void (*each)(const struct engine_hit *hit, void *arg),
-                                       void *arg);
+enum engine_result engine_scanner_scan(struct engine_scanner *scanner, const uint8_t *data,
+				       size_t len, size_t matches_max,
+				       void (*each)(const struct engine_hit *hit, void *arg),
+				       void *arg);
 
 /*
  * Run the file-format modules over the data and return mods.Modules (the

@@ -40,6 +40,7 @@ static void attach_fds(struct msghdr *msg, union control *control, const int *fd
 
 	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
 
+	REQUIRE(c);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int) * n);

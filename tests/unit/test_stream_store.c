@@ -436,7 +436,7 @@ static void many_names_are_read_in_order(void **state)
 
 	add_sources(w, 500);
 	for (int i = 0; i < 500; i++) {
-		char digits[8];
+		char digits[16];
 
 		snprintf(digits, sizeof digits, "%d", i);
 		with_1 += strchr(digits, '1') != NULL;
