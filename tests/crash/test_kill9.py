@@ -24,16 +24,30 @@ SETTLE_S = 120
 UPLOADS_MAX_A_ROUND = 300  # of all clients: the check looks at each
 
 
+GONE = None
+
+
 def rules_of(words):
     return "".join(f'rule has_{WORDS.index(w)} {{ strings: $a = "{w}" condition: $a }}\n' for w in words)
 
 
 class Edited:
-    """A ruleset as its one client knows it: as the last answer left it, and as it was asked to be since."""
+    """A ruleset as its one client knows it: as the last answer left it, or as asked since without an answer."""
 
-    def __init__(self, user, number, state):
+    def __init__(self, user, number):
         self.user, self.number, self.id = user, number, None
-        self.acknowledged, self.asked = None, state  # None: not made, or deleted
+        self.possible = []  # (rules, enabled) or GONE; the first is acknowledged
+
+    def change(self, state, ask, *args, **kwargs):
+        """The answer; a lost one leaves both states possible, and 503 changed nothing."""
+        self.possible.append(state)
+        answer = ask(*args, **kwargs)
+        if answer.status_code == 200:
+            self.possible = [state]
+        else:
+            assert answer.status_code == 503, answer.text
+            self.possible.pop()
+        return answer
 
 
 class World:
@@ -97,30 +111,22 @@ def editor(world, number):
     r = random.Random(f"{SEED} edit {number} {time.monotonic()}")
     user = ("ada", "ben")[number]
     client = Client(world.server, world.keys[user])
-    mine = [e for e in world.edited if e.user == user and e.number == number and e.acknowledged]
+    mine = [e for e in world.edited if e.user == user and e.number == number and e.id and GONE not in e.possible]
     while not world.idle():
         if len(mine) < 4:
             state = (rules_of(r.sample(WORDS, 2)), True)
-            one = Edited(user, number, state)
+            one = Edited(user, number)
             world.edited.append(one)
-            answer = client.create("edited", *state)
+            answer = one.change(state, client.create, "edited", *state)
             if answer.status_code == 200:
-                one.id, one.acknowledged = int(answer.json()["data"]["id"]), state
+                one.id = int(answer.json()["data"]["id"])
                 mine.append(one)
-            continue
-        one = r.choice(mine)
-        if r.random() < 0.1:
-            one.asked = None
-            mine.remove(one)
-            answer = client.remove(one.id)
+        elif r.random() < 0.1:
+            one = mine.pop(r.randrange(len(mine)))
+            one.change(GONE, client.remove, one.id)
         else:
-            one.asked = (rules_of(r.sample(WORDS, 2)), r.random() < 0.8)
-            answer = client.change(one.id, rules=one.asked[0], enabled=one.asked[1])
-        if answer.status_code == 200:
-            one.acknowledged = one.asked
-        else:
-            assert answer.status_code == 503, answer.text
-            one.asked = one.acknowledged
+            one, state = r.choice(mine), (rules_of(r.sample(WORDS, 2)), r.random() < 0.8)
+            one.change(state, client.change, one.id, rules=state[0], enabled=state[1])
     wait_for(lambda: world.over or not world.serving.is_set(), SETTLE_S, "the round does not end")
 
 
@@ -150,12 +156,12 @@ def check_edits(world, clients):
         if one.id is None:
             continue  # its creation was never answered
         answer = clients[one.user].ask("GET", f"/intelligence/hunting_rulesets/{one.id}")
-        stands = None
+        stands = GONE
         if answer.status_code == 200:
             attributes = answer.json()["data"]["attributes"]
             assert "suspended" not in attributes, attributes
             stands = (attributes["rules"], attributes["enabled"])
-        assert stands in (one.acknowledged, one.asked), f"{one.id} is {stands}, was told {one.acknowledged}"
+        assert stands in one.possible, f"{one.id} is {stands}, which is none of {one.possible}"
 
 
 def queue_is_empty(server):

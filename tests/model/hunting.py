@@ -6,8 +6,10 @@ generation, by the server's own log of changes, are run plainly over the sample'
 
 import functools
 import hashlib
+import os
 import random
 import shutil
+import signal
 import sqlite3
 import threading
 from bisect import bisect_right
@@ -268,11 +270,11 @@ def sha256_of(content):
 def scan_children(pid):
     """Process ids of the children of every thread of `pid`; none if it is gone."""
     found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(word) for word in path.read_text().split()]
-        except OSError:
-            pass
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    except OSError:
+        pass  # a thread, or the process, is gone
     return found
 
 
@@ -285,8 +287,6 @@ class Killer(threading.Thread):
         self.stopped, self.killed = threading.Event(), 0
 
     def run(self):
-        import os
-        import signal
         while not self.stopped.wait(self.random.uniform(*self.pause_s)):
             children = scan_children(self.pid)
             if children:
