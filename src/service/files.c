@@ -249,7 +249,7 @@ static void intake_done(struct write_req *req, int rc, const struct err *err)
 			if (u->outcome.is_new)
 				metric_add(METRIC_files_new_total, 1);
 		}
-		hunt_wake(u->svc);
+		hunt_wake(u->svc, req->lane);
 	}
 	upload_end(u, rc, err);
 }

@@ -11,7 +11,7 @@ enum {
 	WORKERS_MAX = 256,
 	CLAIM_MAX = 64,              /* analyses claimed in one transaction */
 	CLAIM_LOW_PER_WORKER = 16,   /* claim more when fewer wait */
-	CLAIM_CAP_PER_WORKER = 128,  /* never hold more than this: they are lost time on a crash */
+	CLAIM_CAP_PER_WORKER = 128,  /* what clients wait for is claimed beyond that, up to this */
 	LEASE_S = 3600,              /* one process owns the folder: leases end with it */
 	CLAIM_ARENA_MAX = 256 << 20, /* rows with reports of CLAIM_MAX files */
 	CHILD_RETRY_MS = 200,        /* between tries to get a child that comes up */
@@ -49,7 +49,8 @@ struct hunt {
 	size_t waiting_count;
 	size_t held; /* claimed and not over */
 	bool claiming;
-	bool maybe_more; /* the queue in the database may hold some */
+	bool maybe_more; /* the queue in the database may hold some … */
+	bool maybe_api;  /* … that clients wait for */
 	bool stopping;
 	struct hunt_job *failed; /* scanned, commit to be tried again */
 	struct blamed *blamed;
@@ -64,6 +65,7 @@ struct claim_req {
 	struct write_req req;
 	struct hunt *hunt;
 	struct claim_batch *batch;
+	enum write_lane last_lane;
 	size_t n;
 };
 
@@ -72,7 +74,7 @@ static int claim_apply(struct sql_conn *conn, struct write_req *req, struct err 
 	struct claim_req *c = (struct claim_req *)req;
 	struct service *svc = c->hunt->svc;
 
-	return analysis_claim(conn, CLAIM_MAX, str_of(svc->instance),
+	return analysis_claim(conn, CLAIM_MAX, c->last_lane, str_of(svc->instance),
 			      clock_unix_s(svc->clock) + LEASE_S, c->batch->arena, &c->batch->rows,
 			      &c->n, err);
 }
@@ -90,7 +92,7 @@ static void claim_done(struct write_req *req, int rc, const struct err *err)
 	lock_take(&h->lock);
 	h->claiming = false;
 	if (rc || n == CLAIM_MAX)
-		h->maybe_more = true;
+		h->maybe_more = h->maybe_api = true;
 	for (size_t i = 0; i < n; i++) {
 		struct hunt_job *job = hunt_job_new(h->svc, c->batch, i);
 		unsigned lane = job->row->lane == LANE_API ? 0 : 1;
@@ -111,25 +113,36 @@ static void claim_done(struct write_req *req, int rc, const struct err *err)
 		hunt_claim(h); /* else at the next tick */
 }
 
-/* Ask for more if there may be some and too few wait. */
+/*
+ * Ask for more if there may be some and too few wait; for what clients wait for
+ * also while many of the bulk lane do.
+ */
 static void hunt_claim(struct hunt *h)
 {
+	enum write_lane last_lane;
 	struct claim_req *c;
 	struct err err;
-	bool go;
+	bool few, go;
 
 	lock_take(&h->lock);
-	go = h->maybe_more && !h->claiming && !h->stopping &&
-	     h->waiting_count < (size_t)h->worker_count * CLAIM_LOW_PER_WORKER;
+	few = h->waiting_count < (size_t)h->worker_count * CLAIM_LOW_PER_WORKER;
+	last_lane = few ? LANE_BULK : LANE_API;
+	go = !h->claiming && !h->stopping &&
+	     (few ? h->maybe_more
+		  : h->maybe_api &&
+			      h->waiting_count < (size_t)h->worker_count * CLAIM_CAP_PER_WORKER);
 	if (go) {
 		h->claiming = true;
-		h->maybe_more = false;
+		h->maybe_api = false;
+		if (few)
+			h->maybe_more = false;
 	}
 	lock_drop(&h->lock);
 	if (!go)
 		return;
 	c = mem_must_zalloc(sizeof *c);
 	c->hunt = h;
+	c->last_lane = last_lane;
 	c->batch = mem_must_zalloc(sizeof *c->batch);
 	c->batch->refs = 1;
 	c->batch->arena = arena_new("claim", CLAIM_ARENA_MAX);
@@ -142,23 +155,21 @@ static void hunt_claim(struct hunt *h)
 	free(c);
 	lock_take(&h->lock);
 	h->claiming = false;
-	h->maybe_more = true; /* the next wake tries again */
+	h->maybe_more = h->maybe_api = true; /* the next wake tries again */
 	lock_drop(&h->lock);
 }
 
-void hunt_wake(struct service *svc)
+void hunt_wake(struct service *svc, enum write_lane lane)
 {
 	struct hunt *h = svc->hunt;
-	bool over_cap;
 
 	if (!h || !h->worker_count)
 		return;
 	lock_take(&h->lock);
 	h->maybe_more = true;
-	over_cap = h->waiting_count >= (size_t)h->worker_count * CLAIM_CAP_PER_WORKER;
+	h->maybe_api |= lane == LANE_API;
 	lock_drop(&h->lock);
-	if (!over_cap)
-		hunt_claim(h);
+	hunt_claim(h);
 }
 
 void hunt_job_over(struct service *svc, struct hunt_job *job)
@@ -599,7 +610,7 @@ int hunt_start(struct service *svc, struct err *err)
 	if (!svc->options.workers)
 		return 0;
 	TRY(hunt_start_threads(h, svc->options.workers, err));
-	hunt_wake(svc);
+	hunt_wake(svc, LANE_API);
 	return 0;
 }
 

@@ -31,8 +31,8 @@ void hunt_free(struct service *svc); /* after the writer has stopped */
 size_t hunt_held(struct service *svc);
 /* Is hunt_stop under way? Then a dead child proves nothing. */
 bool hunt_stops(struct service *svc);
-/* Something was queued. Any thread, also the writer's. */
-void hunt_wake(struct service *svc);
+/* Something was queued in this lane. Any thread, also the writer's. */
+void hunt_wake(struct service *svc, enum write_lane lane);
 /* Block until nothing is queued or under way (or the service stops). For `ingest --wait` and tests.
  */
 void hunt_drain(struct service *svc);

@@ -11,8 +11,8 @@ static const char QUEUE_LANE[] = "UPDATE analysis SET lane = ?2 WHERE id = ?1";
 static const char CLAIM_HEAD[] =
 	"SELECT a.id, a.intake, a.lane, a.attempts, a.file_id, (SELECT s.user_id FROM submission s "
 	"WHERE s.id = a.submission_id), EXISTS (SELECT 1 FROM quarantine q "
-	"WHERE q.file_id = a.file_id) FROM analysis a WHERE a.state = 0 ORDER BY a.lane, a.id "
-	"LIMIT ?1";
+	"WHERE q.file_id = a.file_id) FROM analysis a WHERE a.state = 0 AND a.lane <= ?2 "
+	"ORDER BY a.lane, a.id LIMIT ?1";
 static const char CLAIM_ONE[] =
 	"UPDATE analysis SET state = 1, generation = ?2, lease_owner = ?3, lease_until_s = ?4 "
 	"WHERE id = ?1 AND state = 0";
@@ -82,14 +82,14 @@ int analysis_queue(struct sql_conn *conn, int64_t file_id, int64_t submission_id
 	return 0;
 }
 
-static int claim_heads(struct sql_conn *conn, uint32_t max, struct analysis_claimed *claims,
-		       size_t *ret_n, struct err *err)
+static int claim_heads(struct sql_conn *conn, uint32_t max, enum write_lane last_lane,
+		       struct analysis_claimed *claims, size_t *ret_n, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	size_t n = 0;
 	bool row;
 
-	TRY(sql_start(&q, conn, CLAIM_HEAD, err, SQL_I64(max)));
+	TRY(sql_start(&q, conn, CLAIM_HEAD, err, SQL_I64(max), SQL_I64(last_lane)));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)
@@ -108,15 +108,15 @@ static int claim_heads(struct sql_conn *conn, uint32_t max, struct analysis_clai
 	return 0;
 }
 
-int analysis_claim(struct sql_conn *conn, uint32_t max, struct str owner, int64_t lease_until_s,
-		   struct arena *arena, struct analysis_claimed **ret, size_t *ret_n,
-		   struct err *err)
+int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lane, struct str owner,
+		   int64_t lease_until_s, struct arena *arena, struct analysis_claimed **ret,
+		   size_t *ret_n, struct err *err)
 {
 	struct analysis_claimed *claims = arena_must(arena, max * sizeof *claims);
 	int64_t generation;
 	size_t n;
 
-	TRY(claim_heads(conn, max, claims, &n, err));
+	TRY(claim_heads(conn, max, last_lane, claims, &n, err));
 	if (n)
 		TRY(counter_get(conn, "generation", &generation, err));
 	for (size_t i = 0; i < n; i++) {

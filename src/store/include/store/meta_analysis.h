@@ -38,11 +38,11 @@ struct analysis_claimed {
 	struct file_row file;
 };
 /*
- * Claim up to `max` of the queue's head for `owner`, lane by lane, in order of
- * arrival. Rows and their text live in the arena; *ret_n may be 0.
+ * Claim up to `max` of the queue's head for `owner`, lane by lane up to `last_lane`,
+ * in order of arrival. Rows and their text live in the arena; *ret_n may be 0.
  */
-MUST_USE int analysis_claim(struct sql_conn *conn, uint32_t max, struct str owner,
-			    int64_t lease_until_s, struct arena *arena,
+MUST_USE int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lane,
+			    struct str owner, int64_t lease_until_s, struct arena *arena,
 			    struct analysis_claimed **ret, size_t *ret_n, struct err *err);
 
 /* Complete a claimed one of ours; *ret_mine false: it is not ours any more, do nothing. */
