@@ -85,6 +85,7 @@ struct hunt_job {
 	struct hunt_hit *hits;
 	size_t hit_count;
 	size_t hit_cap;
+	bool hits_cut; /* there were more than LIMIT_HITS_PER_FILE */
 	struct hunt_guilt *guilt;
 	size_t guilt_count;
 	bool skipped; /* not hunted at all */
@@ -100,7 +101,10 @@ MUST_USE int hunt_job_open(struct hunt_job *job, struct err *err);
 void hunt_job_take_identity(struct hunt_job *job, const struct scan_identity *id);
 /* Facts for the rules; text lives in the job's arena. */
 struct scan_facts hunt_job_facts(struct hunt_job *job);
-/* Keep what counts of a scan with these parts; makes snippets. */
+/*
+ * Keep what counts of a scan with these parts; makes snippets. However many rules
+ * match it takes JOB_ARENA_MAX at most: late ones are kept without snippet and tags.
+ */
 MUST_USE int hunt_job_take_hits(struct hunt_job *job, const struct scan_result *result,
 				const struct live_set *set, struct err *err);
 /* One hit of a rule that came from this source. */

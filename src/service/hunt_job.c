@@ -18,8 +18,10 @@
 #include "store/stream.h"
 
 enum {
-	JOB_ARENA_MAX = 64 << 20,     /* hits of one sample, snippets included */
-	COMPLETE_ARENA_MAX = 1 << 20, /* rows read while completing */
+	JOB_ARENA_MAX = 128 << 20,    /* LIMIT_HITS_PER_FILE, each without snippet and tags … */
+	FULL_HITS_BYTES = 32 << 20,   /* … after those with them that fit in here */
+	COMPLETE_ARENA_MAX = 1 << 20, /* the file's row, report and names while completing */
+	TELLER_ARENA_MAX = 16 * 1024, /* a ruleset's name */
 	NOT_RUN_BYTES_MAX = 256 * 1024,
 	VT_BYTES_MAX = VT_DATA_BYTES_MAX,
 	RULE_TAGS_MAX = 64,         /* tags of one rule that are told */
@@ -153,21 +155,22 @@ static void put_rule_tags(struct json *j, const struct scan_rule *rule)
 }
 
 static int hit_info(struct hunt_job *job, const struct scan_rule *rule, const struct scan_hit *hit,
-		    struct str *ret, struct err *err)
+		    bool full, struct str *ret, struct err *err)
 {
 	AUTO(buf_release) struct buf info = BUF_INIT(4 * LIMIT_SNIPPET_BYTES);
 	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
 	char key[9];
 	struct json j;
 
-	if (hit->match_count)
+	if (full && hit->match_count)
 		TRY(snippet_write(&snippet, job->svc->packs, &job->row->file.at, hit->matches,
 				  hit->match_count, err));
 	source_key(job->row->user_id, key);
 	json_init(&j, &info);
 	json_obj(&j);
 	json_kv_str(&j, "rule_name", rule->name);
-	put_rule_tags(&j, rule);
+	if (full)
+		put_rule_tags(&j, rule);
 	json_kv_z(&j, "match_source", "ORIGINAL_FILE");
 	json_kv_bool(&j, "match_in_subfile", false);
 	if (snippet.n)
@@ -183,9 +186,14 @@ static int hit_info(struct hunt_job *job, const struct scan_rule *rule, const st
 int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
 		     const struct scan_rule *rule, const struct scan_hit *hit, struct err *err)
 {
+	bool full = arena_bytes(job->arena) < FULL_HITS_BYTES;
 	struct hunt_hit *to;
 	struct str *tags;
 
+	if (job->hit_count == LIMIT_HITS_PER_FILE) {
+		job->hits_cut = true;
+		return 0;
+	}
 	if (job->hit_count == job->hit_cap) {
 		size_t cap = job->hit_cap ? 2 * job->hit_cap : 8;
 		struct hunt_hit *bigger = arena_must(job->arena, cap * sizeof *bigger);
@@ -199,8 +207,10 @@ int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
 		source->ruleset_id, source->version, arena_str(job->arena, rule->name), NULL, 0,
 		{ NULL, 0 }
 	};
-	TRY(hit_info(job, rule, hit, &to->info, err));
+	TRY(hit_info(job, rule, hit, full, &to->info, err));
 	to->rule_tag_count = rule->tag_count < RULE_TAGS_MAX ? rule->tag_count : RULE_TAGS_MAX;
+	if (!full)
+		to->rule_tag_count = 0;
 	tags = arena_must(job->arena, (to->rule_tag_count + 1) * sizeof *tags);
 	for (size_t i = 0; i < to->rule_tag_count; i++)
 		tags[i] = arena_str(job->arena, rule->tags[i]);
@@ -248,6 +258,7 @@ void hunt_job_skip(struct hunt_job *job, struct str reason)
 void hunt_job_reset(struct hunt_job *job)
 {
 	job->hit_count = 0;
+	job->hits_cut = false;
 	job->guilt_count = 0;
 }
 
@@ -266,12 +277,17 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 	char what[64];
 	struct json j;
 
-	if (!job->skipped && !job->guilt_count)
+	if (!job->skipped && !job->hits_cut && !job->guilt_count)
 		return;
 	json_init(&j, out);
 	json_arr(&j);
 	if (job->skipped)
 		not_run_entry(&j, STR("hunting"), job->skipped_reason);
+	if (job->hits_cut) {
+		snprintf(what, sizeof what, "more than %d rules match: the others are not told",
+			 LIMIT_HITS_PER_FILE);
+		not_run_entry(&j, STR("hunting"), str_of(what));
+	}
 	for (size_t i = 0; i < job->guilt_count; i++) {
 		const struct hunt_guilt *g = &job->guilt[i];
 
@@ -342,9 +358,10 @@ static int tell_hit(struct sql_conn *conn, const struct hunt_job *job, const str
 	return 0;
 }
 
-static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, struct arena *arena,
-		     int64_t now_s, struct err *err)
+static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
+		     struct err *err)
 {
+	AUTO(arena_drop) struct arena *arena = NULL; /* the teller's name: a sample may have many */
 	struct live_teller teller = { .may_tell = false };
 	int64_t teller_id = 0;
 	bool room;
@@ -352,8 +369,11 @@ static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, struct a
 	for (size_t i = 0; i < job->hit_count; i++) {
 		const struct hunt_hit *hit = &job->hits[i];
 
-		if (hit->ruleset_id != teller_id)
+		if (hit->ruleset_id != teller_id) {
+			arena_drop(&arena);
+			arena = arena_new("teller", TELLER_ARENA_MAX);
 			TRY(live_teller(conn, hit->ruleset_id, arena, &teller, err));
+		}
 		teller_id = hit->ruleset_id;
 		if (!teller.may_tell)
 			continue;
@@ -413,7 +433,7 @@ static int complete_apply(struct sql_conn *conn, struct write_req *req, struct e
 		TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic,
 					  job->mime, err));
 	TRY(report_refresh(conn, job->row->file.id, now_s, now_s, arena, err));
-	TRY(tell_hits(conn, job, arena, now_s, err));
+	TRY(tell_hits(conn, job, now_s, err));
 	return keep_guilt(conn, job, now_s, err);
 }
 

@@ -3,8 +3,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "hunt.h"
 #include "service/files.h"
+
+enum {
+	MANY_RULES = 20000,   /* with all their snippets they are more than a job may hold */
+	MANY_RULESETS = 8000, /* with names of 200 bytes they are more than completing may hold */
+};
 
 static int setup(void **state)
 {
@@ -70,6 +76,91 @@ static struct claim_batch *claim(struct world *w, enum write_lane last_lane, siz
 	return c.batch;
 }
 
+static struct hunt_job *job_new(struct world *w, size_t bytes)
+{
+	struct claim_batch *batch;
+	struct hunt_job *job;
+	size_t n;
+
+	store(w, bytes);
+	batch = claim(w, LANE_BULK, &n);
+	assert_int_equal(n, 1);
+	job = hunt_job_new(w->svc, batch, 0);
+	claim_batch_unref(batch);
+	return job;
+}
+
+static bool has_snippet(const struct hunt_hit *hit)
+{
+	return memmem(hit->info.p, hit->info.n, "snippet", 7) != NULL;
+}
+
+static void a_file_that_many_rules_match_fits_into_memory(void **state)
+{
+	struct world *w = *state;
+	struct hunt_job *job = job_new(w, 65536);
+	const struct live_source source = { 7, 1 };
+	struct str tags[] = { STR("one"), STR("two") };
+	const struct scan_rule rule = { .name = STR("many"), .tags = tags, .tag_count = 2 };
+	struct scan_match matches[LIMIT_SNIPPET_WINDOWS];
+	const struct scan_hit hit = { .matches = matches, .match_count = COUNT_OF(matches) };
+	const struct hunt_hit *last;
+	struct err err;
+
+	for (size_t i = 0; i < COUNT_OF(matches); i++)
+		matches[i] = (struct scan_match){ 4096 * i, 1000 };
+	for (size_t i = 0; i < MANY_RULES; i++)
+		CHECK_OK(hunt_job_add_hit(job, &source, &rule, &hit, &err), &err);
+	assert_int_equal(job->hit_count, MANY_RULES);
+	assert_true(has_snippet(&job->hits[0]));
+	assert_int_equal(job->hits[0].rule_tag_count, 2);
+	last = &job->hits[MANY_RULES - 1];
+	assert_true(str_eq_z(last->rule, "many"));
+	assert_false(has_snippet(last));
+	assert_int_equal(last->rule_tag_count, 0);
+	while (!job->hits_cut)
+		CHECK_OK(hunt_job_add_hit(job, &source, &rule, &hit, &err), &err);
+	assert_int_equal(job->hit_count, LIMIT_HITS_PER_FILE);
+	hunt_job_free(job);
+}
+
+static int nothing_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	(void)conn;
+	(void)req;
+	(void)err;
+	return 0;
+}
+
+static void a_file_that_many_rulesets_match_completes(void **state)
+{
+	struct world *w = *state;
+	struct write_req behind = { .apply = nothing_apply, .lane = LANE_BULK };
+	struct hunt_job *job = job_new(w, 100);
+	const struct scan_rule rule = { .name = STR("r") };
+	const struct scan_hit hit = { .match_count = 0 };
+	int64_t many = MANY_RULESETS;
+	char key[USER_KEY_CHARS + 1];
+	struct err err;
+
+	CHECK_OK(user_add(w->svc, STR("ann"), ROLE_HUNTER, STR(""), key, &err), &err);
+	world_exec(w,
+		   "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) "
+		   "INSERT INTO ruleset (id, owner_id, name, rules, generation, enabled, "
+		   "limit_day, created_s, modified_s) SELECT i, (SELECT id FROM user), "
+		   "printf('%0200d', i), '', 0, 1, 10, 0, 0 FROM n",
+		   &many);
+	for (int64_t i = 1; i <= many; i++) {
+		const struct live_source source = { i, 1 };
+
+		CHECK_OK(hunt_job_add_hit(job, &source, &rule, &hit, &err), &err);
+	}
+	hunt_job_complete(job);
+	CHECK_OK(writer_call(service_writer(w->svc), &behind, &err), &err);
+	assert_int_equal(world_i64(w, "SELECT state FROM analysis"), 2);
+	assert_int_equal(world_i64(w, "SELECT count(*) FROM sighting"), many);
+}
+
 static void what_clients_wait_for_can_be_claimed_alone(void **state)
 {
 	struct world *w = *state;
@@ -94,6 +185,8 @@ static void what_clients_wait_for_can_be_claimed_alone(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		WITH_FIXTURE(a_file_that_many_rules_match_fits_into_memory),
+		WITH_FIXTURE(a_file_that_many_rulesets_match_completes),
 		WITH_FIXTURE(what_clients_wait_for_can_be_claimed_alone),
 	};
 
