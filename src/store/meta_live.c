@@ -39,17 +39,39 @@ int live_generation(struct sql_conn *conn, int64_t *ret, struct err *err)
 	return counter_get(conn, "generation", ret, err);
 }
 
-/* Growing lists in an arena: doubles by copying; what is left behind dies with it. */
+static int too_much(struct err *err)
+{
+	return err_set(err, ERR_TOO_LARGE, "the rulesets are more than fits into memory at once");
+}
+
+/* Users decide how much text there is: it may not stop the process. */
+static int text_keep(struct arena *arena, struct str s, struct str *ret, struct err *err)
+{
+	char *copy = arena_try(arena, s.n + 1);
+
+	if (!copy)
+		return too_much(err);
+	if (s.n)
+		memcpy(copy, s.p, s.n);
+	*ret = str_make(copy, s.n);
+	return 0;
+}
+
+/*
+ * Growing lists in an arena: doubles by copying; what is left behind dies with it.
+ * NULL: too many.
+ */
 static void *list_grow(struct arena *arena, void *old, size_t n, size_t *cap, size_t size)
 {
 	void *bigger;
 
 	if (n < *cap)
 		return old;
-	REQUIRE(n < LIVE_ROWS_MAX);
+	if (n >= LIVE_ROWS_MAX)
+		return NULL;
 	*cap = *cap ? *cap * 2 : 64;
-	bigger = arena_must(arena, *cap * size);
-	if (n)
+	bigger = arena_try(arena, *cap * size);
+	if (n && bigger)
 		memcpy(bigger, old, n * size);
 	return bigger;
 }
@@ -70,8 +92,13 @@ int live_rows(struct sql_conn *conn, const char *entity, int64_t since, struct a
 		if (!row)
 			break;
 		rows = list_grow(arena, rows, n, &cap, sizeof *rows);
-		rows[n++] = (struct live_row){ sql_i64(&q, 0), sql_i64(&q, 1), sql_i64(&q, 2),
-					       arena_str(arena, sql_str(&q, 3)) };
+		if (!rows)
+			return too_much(err);
+		rows[n] = (struct live_row){ .id = sql_i64(&q, 0),
+					     .version = sql_i64(&q, 1),
+					     .owner_id = sql_i64(&q, 2) };
+		TRY(text_keep(arena, sql_str(&q, 3), &rows[n].rules, err));
+		n++;
 	}
 	*ret = rows;
 	*ret_n = n;
@@ -92,6 +119,8 @@ int live_changed(struct sql_conn *conn, int64_t since, struct arena *arena, int6
 		if (!row)
 			break;
 		ids = list_grow(arena, ids, n, &cap, sizeof *ids);
+		if (!ids)
+			return too_much(err);
 		ids[n++] = sql_i64(&q, 0);
 	}
 	*ret = ids;
@@ -110,8 +139,7 @@ int live_version_rules(struct sql_conn *conn, int64_t ruleset_id, int64_t versio
 	if (!row)
 		return err_set(err, ERR_NOT_FOUND, "no version %lld of ruleset %lld",
 			       (long long)version, (long long)ruleset_id);
-	*ret = arena_str(arena, sql_str(&q, 0));
-	return 0;
+	return text_keep(arena, sql_str(&q, 0), ret, err);
 }
 
 int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
