@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/utf8.h"
 #include "service_internal.h"
 #include "store/meta_live.h"
 
@@ -14,6 +15,8 @@ enum {
 	LIVE_ARENA_MAX = 1 << 30,     /* text of all rulesets while they are compiled */
 	LIVE_COMPILE_MS = 600000,     /* all rulesets together: minutes for 10^5 rules */
 	RETRY_MS = 2000,              /* after a build that failed for want of resources */
+	WHY_BYTES_MAX = 9 << 20,      /* more than a child may send, so that a refusal is one */
+	REASON_BYTES_MAX = 4096,      /* of a refusal, in what the owner is told */
 };
 
 struct liveset {
@@ -137,7 +140,7 @@ static void suspend_row(struct service *svc, const struct live_row *row, struct 
 				.svc = svc,
 				.ruleset_id = row->id,
 				.version = row->version,
-				.reason = why };
+				.reason = utf8_cut(why, REASON_BYTES_MAX) };
 	struct err err;
 
 	if (writer_call(svc->writer, &s.req, &err) != 0) {
@@ -146,7 +149,7 @@ static void suspend_row(struct service *svc, const struct live_row *row, struct 
 	} else if (s.done) {
 		metric_add(METRIC_rulesets_suspended_total, 1);
 		log_event(LOG_WARN, "ruleset_suspended", LOG_I64("ruleset", row->id),
-			  LOG_STR("reason", why));
+			  LOG_STR("reason", s.reason));
 		liveset_changed(svc);
 	}
 }
@@ -157,7 +160,7 @@ static void suspend_row(struct service *svc, const struct live_row *row, struct 
  */
 static int weed_out(struct service *svc, struct live_row *rows, size_t *n, struct err *err)
 {
-	AUTO(buf_release) struct buf why = BUF_INIT(64 * 1024);
+	AUTO(buf_release) struct buf why = BUF_INIT(WHY_BYTES_MAX);
 	struct scan_rules *rules;
 	size_t left, right;
 
@@ -189,7 +192,7 @@ static int weed_out(struct service *svc, struct live_row *rows, size_t *n, struc
 static int part_build(struct service *svc, struct live_row *rows, size_t n, int64_t generation,
 		      struct live_part **ret, struct err *err)
 {
-	AUTO(buf_release) struct buf why = BUF_INIT(64 * 1024);
+	AUTO(buf_release) struct buf why = BUF_INIT(WHY_BYTES_MAX);
 	struct scan_rules *rules = NULL;
 	struct live_part *part;
 
