@@ -604,16 +604,23 @@ int file_remove(struct service *svc, struct str id, int64_t user_id, struct err 
 
 int files_finish_erasures(struct service *svc, struct err *err)
 {
+	int64_t after_id = 0;
+
 	for (;;) {
 		struct removal r = { .erase_id = 0 };
 		struct sql_conn *conn;
+		struct err why;
 		int rc;
 
 		TRY(sql_reader_take(&conn, svc->db, err));
-		rc = erase_next(conn, &r.erase_id, &r.at, err);
+		rc = erase_next(conn, after_id, &r.erase_id, &r.at, err);
 		sql_reader_give(svc->db, conn);
 		if (rc || !r.erase_id)
 			return rc;
-		TRY(removal_erase(svc, &r, err));
+		after_id = r.erase_id;
+		/* A damaged or missing pack keeps nobody from serving what is whole. */
+		if (removal_erase(svc, &r, &why) != 0)
+			log_event(LOG_ERROR, "erasure_failed", LOG_I64("pack", r.at.pack),
+				  LOG_Z("error", why.msg));
 	}
 }

@@ -83,6 +83,6 @@ static inline bool struck_again(unsigned *tries, int rc, const struct scan_child
 }
 
 /* ---- files.c ---- */
-/* Erase the bytes of removed samples that a crash left over. */
+/* Erase the bytes of removed samples that a crash left over; what cannot be is logged. */
 MUST_USE int files_finish_erasures(struct service *svc, struct err *err);
 #endif

@@ -45,7 +45,8 @@ static const char COUNTER_GET[] = "SELECT value FROM counter WHERE name = ?1";
 static const char ERASE_ADD[] =
 	"INSERT INTO erase (pack, pack_offset, len) VALUES (?1, ?2, ?3) RETURNING id";
 static const char ERASE_DONE[] = "DELETE FROM erase WHERE id = ?1";
-static const char ERASE_NEXT[] = "SELECT id, pack, pack_offset, len FROM erase ORDER BY id LIMIT 1";
+static const char ERASE_NEXT[] =
+	"SELECT id, pack, pack_offset, len FROM erase WHERE id > ?1 ORDER BY id LIMIT 1";
 static const char REMOVE_ANALYSES[] = "DELETE FROM analysis WHERE file_id = ?1";
 static const char REMOVE_SUBMISSIONS[] = "DELETE FROM submission WHERE file_id = ?1";
 static const char REMOVE_NAMES[] = "DELETE FROM file_name WHERE file_id = ?1";
@@ -256,12 +257,13 @@ int erase_done(struct sql_conn *conn, int64_t erase_id, struct err *err)
 	return sql_exec(conn, ERASE_DONE, err, SQL_I64(erase_id));
 }
 
-int erase_next(struct sql_conn *conn, int64_t *ret_id, struct pack_locator *ret_at, struct err *err)
+int erase_next(struct sql_conn *conn, int64_t after_id, int64_t *ret_id,
+	       struct pack_locator *ret_at, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	bool row;
 
-	TRY(sql_start(&q, conn, ERASE_NEXT, err));
+	TRY(sql_start(&q, conn, ERASE_NEXT, err, SQL_I64(after_id)));
 	TRY(sql_next(&q, &row, err));
 	*ret_id = row ? sql_i64(&q, 0) : 0;
 	if (row)

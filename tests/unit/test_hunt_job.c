@@ -180,6 +180,22 @@ static void what_clients_wait_for_can_be_claimed_alone(void **state)
 	claim_batch_unref(batch);
 }
 
+static void an_erasure_that_fails_keeps_nobody_from_starting(void **state)
+{
+	struct world *w = *state;
+
+	store(w, 10);
+	world_exec(w, "INSERT INTO erase (pack, pack_offset, len) VALUES (77, 4096, 5)", NULL);
+	/* As after a crash between a removal and its erasure. */
+	world_exec(w,
+		   "INSERT INTO erase (pack, pack_offset, len) SELECT pack, pack_offset, size "
+		   "FROM file",
+		   NULL);
+	service_close(w->svc);
+	world_open(w);
+	assert_int_equal(world_i64(w, "SELECT pack FROM erase"), 77);
+}
+
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(int argc, char **argv)
@@ -188,6 +204,7 @@ int main(int argc, char **argv)
 		WITH_FIXTURE(a_file_that_many_rules_match_fits_into_memory),
 		WITH_FIXTURE(a_file_that_many_rulesets_match_completes),
 		WITH_FIXTURE(what_clients_wait_for_can_be_claimed_alone),
+		WITH_FIXTURE(an_erasure_that_fails_keeps_nobody_from_starting),
 	};
 
 	WORLD_SCAN_CHILD(argc, argv);
