@@ -42,9 +42,22 @@ struct service_options service_options_default(const char *data)
 
 static int folder_make(const char *path, struct err *err)
 {
-	if (mkdir(path, 0700) != 0 && errno != EEXIST)
-		return err_sys(err, errno, "making the data folder '%s'", path);
-	return 0;
+	char parent[4096];
+	int fd, rc = 0;
+
+	if (mkdir(path, 0700) != 0)
+		return errno == EEXIST ? 0
+				       : err_sys(err, errno, "making the data folder '%s'", path);
+	/* What is synced in a folder without a name is lost. */
+	snprintf(parent, sizeof parent, "%s/..", path);
+	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES)
+		return 0; /* we may write there but not look */
+	if (fd < 0 || fsync(fd) != 0)
+		rc = err_sys(err, errno, "syncing the folder of '%s'", path);
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }
 
 static int lock_held_by(const char *path, int fd, struct err *err)
@@ -147,6 +160,8 @@ static int cursor_key_read(struct service *svc, struct err *err)
 		if (rc == 0)
 			rc = svc->io->sync(svc->io, f, err);
 		svc->io->close(svc->io, f);
+		if (rc == 0)
+			rc = svc->io->sync_dir(svc->io, "", err);
 	}
 	if (rc == -ERR_CORRUPT) { /* cut by a crash before anybody had a cursor */
 		TRY(svc->io->unlink(svc->io, "cursor.key", err));
