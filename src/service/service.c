@@ -221,7 +221,8 @@ static int release_apply(struct sql_conn *conn, struct write_req *req, struct er
 
 static void give_leases_back(struct service *svc)
 {
-	struct write_req req = { .apply = release_apply, .lane = LANE_API };
+	/* Behind the completions that wait in this lane: they are of analyses still claimed. */
+	struct write_req req = { .apply = release_apply, .lane = LANE_BULK };
 	struct err err;
 
 	if (writer_call(svc->writer, &req, &err) != 0)
