@@ -414,23 +414,23 @@ static void worker_begin(struct worker *w, struct hunt_job *job)
 	struct err err;
 	int rc = hunt_job_open(job, &err);
 
-	if (rc == 0)
-		rc = worker_ready(w, job->row->generation, &err);
-	if (rc == -ERR_CLOSED) {
+	if (rc) {
+		hunt_job_skip(job, str_of(err.msg));
+		hunt_job_complete(job);
+		return;
+	}
+	rc = worker_ready(w, job->row->generation, &err);
+	if (rc == -ERR_CLOSED || (rc && hunt_is_stopping(w->hunt))) {
 		hunt_job_over(w->hunt->svc, job); /* stays claimed: the next start takes it back */
 		return;
 	}
-	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
-		/* The child died before it saw the sample; the next one may do better. */
+	if (rc) {
+		/* The child never saw the sample, which must not go unhunted; the next may do
+		 * better. */
 		log_event(LOG_WARN, "scan_child_failed", LOG_Z("error", err.msg));
 		worker_bury(w);
 		w->next = job;
 		hunt_rest(w->hunt->svc);
-		return;
-	}
-	if (rc) {
-		hunt_job_skip(job, str_of(err.msg));
-		hunt_job_complete(job);
 		return;
 	}
 	if (!worker_is_clean(w, job) || !worker_identify(w, job) || !worker_may_hunt(w, job))
