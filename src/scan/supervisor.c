@@ -32,7 +32,7 @@ enum {
 
 static int set_up(posix_spawn_file_actions_t *files, posix_spawnattr_t *attr, int sock)
 {
-	sigset_t none, all;
+	sigset_t blocked, all;
 	int rc = posix_spawn_file_actions_adddup2(files, sock, PROTOCOL_FD);
 
 	rc |= posix_spawn_file_actions_addopen(files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -41,9 +41,13 @@ static int set_up(posix_spawn_file_actions_t *files, posix_spawnattr_t *attr, in
 	rc |= posix_spawn_file_actions_addopen(files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
 #endif
 	rc |= posix_spawn_file_actions_addclosefrom_np(files, PROTOCOL_FD + 1);
-	sigemptyset(&none);
+	/* Whoever stops the service may mean all its processes: children end by our hand alone. */
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGINT);
+	sigaddset(&blocked, SIGHUP);
 	sigfillset(&all);
-	rc |= posix_spawnattr_setsigmask(attr, &none);
+	rc |= posix_spawnattr_setsigmask(attr, &blocked);
 	rc |= posix_spawnattr_setsigdefault(attr, &all);
 	/* A session of its own: Ctrl-C at the terminal is the parent's to handle. */
 	rc |= posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
