@@ -14,26 +14,22 @@
 #include "service_internal.h"
 
 /*
- * A crash of the server itself leaves DATA/crash: the analyses that were under
- * way, as lines "analysis <id>", then the stack. kill -9 and power loss leave
- * none, so that bad luck is never counted against a sample.
+ * A crash of the server itself leaves DATA/crash: the analysis that the crashing
+ * thread was busy with, as a line "analysis <id>", then the stack. Others' are not
+ * named, and kill -9 and power loss leave none, so that bad luck is never counted
+ * against a sample.
  */
 
 enum {
-	CRASH_THREADS_MAX = 512,
 	CRASH_FILE_MAX = 256 * 1024
 };
 
-static _Atomic int64_t under_way[CRASH_THREADS_MAX];
-static _Atomic unsigned thread_count;
-static _Thread_local unsigned my_slot; /* 1-based */
+static _Thread_local _Atomic int64_t under_way;
 static char crash_path[4096];
 
 void crash_note(int64_t analysis_id)
 {
-	if (!my_slot)
-		my_slot = atomic_fetch_add(&thread_count, 1) % CRASH_THREADS_MAX + 1;
-	atomic_store_explicit(&under_way[my_slot - 1], analysis_id, memory_order_relaxed);
+	atomic_store_explicit(&under_way, analysis_id, memory_order_relaxed);
 }
 
 /* Only async-signal-safe calls from here on. */
@@ -64,11 +60,10 @@ static void on_crash(int signal_number)
 	int fd = open(crash_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	if (fd >= 0) {
-		for (unsigned i = 0; i < CRASH_THREADS_MAX; i++) {
-			int64_t id = atomic_load(&under_way[i]);
-			if (id > 0)
-				put_analysis(fd, id);
-		}
+		int64_t id = atomic_load_explicit(&under_way, memory_order_relaxed);
+
+		if (id > 0)
+			put_analysis(fd, id);
 		backtrace_symbols_fd(frames, backtrace(frames, 64), fd);
 		close(fd);
 	}
