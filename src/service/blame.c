@@ -242,7 +242,7 @@ static int harms_anyway(struct inquiry *q, const struct suspect *suspect, bool *
 		return rc;
 	}
 	rc = compile_suspects(q, suspect, 1, &parts[0], err);
-	*ret = rc == -ERR_DIED || rc == -ERR_TIMEOUT || !parts[0];
+	*ret = rc == -ERR_DIED || rc == -ERR_TIMEOUT || (rc == 0 && !parts[0]);
 	if (rc == 0 && parts[0]) {
 		q->job->sample = (struct scan_sample){ fd, 0, sizeof text };
 		rc = scan_once(q, parts, &result, err);
