@@ -237,9 +237,9 @@ void worker_scan(struct worker *w, const struct packet *p)
 	int64_t start_us = clock_mono_us(clock_system());
 
 	w->out_bytes = 0;
-	for (uint8_t i = 0; i < SCAN_SLOTS; i++) {
+	for (unsigned i = 0; i < SCAN_SLOTS; i++) {
 		struct worker_slot *slot = &w->slots[i];
-		struct hits hits = { w, i };
+		struct hits hits = { w, (uint8_t)i };
 
 		if (slot->scanner == NULL)
 			continue;

@@ -178,12 +178,13 @@ static uint64_t resident_bytes(int statm)
 {
 	char text[128];
 	ssize_t n = pread(statm, text, sizeof text - 1, 0);
-	unsigned long long pages;
+	struct str rest, field;
+	uint64_t pages;
 
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	if (sscanf(text, "%*u %llu", &pages) != 1)
+	/* "size resident …", in pages */
+	rest = str_make(text, n > 0 ? (size_t)n : 0);
+	if (!str_split(&rest, ' ', &field) || !str_split(&rest, ' ', &field) ||
+	    !str_to_u64(field, UINT64_MAX / 65536, &pages))
 		return 0;
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

@@ -96,7 +96,7 @@ static int compile_rows(struct service *svc, const struct live_row *rows, size_t
 	do {
 		struct scan_child *child;
 
-		again = is_dead = false;
+		is_dead = false;
 		rc = scan_child_take(&child, svc->scan, &cause);
 		if (rc)
 			break;

@@ -13,7 +13,7 @@ static struct file_info info_of(uint8_t first, const char *report)
 }
 
 static bool get(struct report_cache *c, const struct file_info *of, struct arena *arena,
-                struct file_info *ret, uint64_t *version)
+		struct file_info *ret, uint64_t *version)
 {
 	return report_cache_get(c, of->hashes.sha256, arena, ret, version);
 }
