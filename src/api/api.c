@@ -63,12 +63,12 @@ static void authenticate(struct http_request *req, struct api *api, enum api_who
 		api_error(req, 401, "UserNotActiveError", "The account is not active");
 	} else if (rc) {
 		api_fail(req, rc, &err);
-	} else if (call->user.role < role_needed(who)) {
-		api_error(req, 403, "ForbiddenError",
-			  "You are not authorized to perform the requested operation");
 	} else {
-		req->user = call;
+		req->user = call; /* the log names who was refused, too */
 		user_seen(api->svc, &call->user);
+		if (call->user.role < role_needed(who))
+			api_error(req, 403, "ForbiddenError",
+				  "You are not authorized to perform the requested operation");
 	}
 }
 

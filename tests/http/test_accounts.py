@@ -2,7 +2,7 @@
 
 import pytest
 
-from weirtest import assert_error, marker, rules_for
+from weirtest import assert_error, marker, rules_for, wait_for
 
 RULESETS = "/intelligence/hunting_rulesets"
 ROLES = ("viewer", "hunter", "editor", "admin")
@@ -76,6 +76,18 @@ def test_what_a_viewer_may_not_even_when_it_is_nonsense(server):
     assert_error(viewer.post("/files", data=b"x" * 1_000_000), 403, "ForbiddenError")
     assert_error(viewer.patch(f"{RULESETS}/1", data="{"), 403, "ForbiddenError")
     assert_error(viewer.delete(f"{RULESETS}/1"), 403, "ForbiddenError")
+
+
+def test_who_was_refused_is_in_the_log(make_server):
+    server = make_server()  # of its own: lines of a busy second are counted instead of written
+    refused = server.api(server.someone("viewer")).get("/files/upload_url")
+    assert refused.status_code == 403
+    request_id = refused.headers["X-Request-Id"]
+
+    def users():
+        return [e["user"] for e in server.log_events() if e["event"] == "request" and e["request_id"] == request_id]
+    wait_for(users, 5, "the request is not in the log")
+    assert users()[0] not in ("-", "")
 
 
 def test_a_disabled_account_is_told_so_until_it_is_enabled(server):
