@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/metric.h"
 
 /*
  * The one thread that makes and buries children. It must live as long as they
@@ -122,6 +123,7 @@ static int child_new(struct scan_pool *pool, struct scan_child **ret, struct err
 		child_free(child);
 		return err_sys(err, rc, "starting a scan child");
 	}
+	metric_add(METRIC_scan_children_started_total, 1);
 	/* Not reaped yet, so the number cannot belong to another. */
 	child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
 	(void)snprintf(path, sizeof path, "/proc/%d/statm", (int)child->pid);
@@ -232,8 +234,10 @@ static void reap(struct scan_pool *pool, struct scan_child *child) MUST_HOLD(&po
 	child->status = status;
 	if (child->state == CHILD_STARTING)
 		hear(pool, child); /* its last words, or none */
-	if (!child->discarded)
+	if (!child->discarded) {
 		atomic_fetch_add(&pool->deaths, 1);
+		metric_add(METRIC_scan_children_died_total, 1);
+	}
 	if (child->state != CHILD_TAKEN)
 		child->state = CHILD_BURIED;
 	cond_broadcast(&pool->changed);

@@ -193,3 +193,4 @@ def test_metrics_are_what_prometheus_reads(server, api):
     values = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
     uploads = next(v for k, v in values.items() if k.endswith("uploads_total"))
     assert int(uploads) >= 1
+    assert int(values["weir_scan_children_started_total"]) >= 1
