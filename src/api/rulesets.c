@@ -414,17 +414,21 @@ static bool read_order(struct http_request *req, struct ruleset_query *q)
 	return false;
 }
 
-/* The cursor: "<order><-|+>.<id>.<key>" in base64url; it names its order, so that it stands alone.
+/*
+ * The cursor: "<order><-|+><id>.<bytes of filter>.<filter><key>" in base64url. It
+ * names its order and its filter, so that it stands alone.
  */
 enum {
-	RULESET_CURSOR_MAX = LIMIT_RULESET_NAME_BYTES + 64
+	RULESET_CURSOR_MAX = LIMIT_RULESET_NAME_BYTES + LIMIT_FILTER_BYTES + 96
 };
 
 static void put_cursor(struct buf *out, const struct ruleset_query *q, const struct ruleset *last)
 {
 	AUTO(buf_release) struct buf text = BUF_INIT(RULESET_CURSOR_MAX);
 
-	buf_addf(&text, "%d%c%lld.", (int)q->order, q->descending ? '-' : '+', (long long)last->id);
+	buf_addf(&text, "%d%c%lld.%zu.", (int)q->order, q->descending ? '-' : '+',
+		 (long long)last->id, q->filter.n);
+	buf_add_str(&text, q->filter);
 	switch (q->order) {
 	case RULESET_BY_NAME:
 		buf_add_str(&text, last->name);
@@ -441,36 +445,54 @@ static void put_cursor(struct buf *out, const struct ruleset_query *q, const str
 	base64url_encode(out, text.p, text.n);
 }
 
+static bool parse_cursor(struct str text, struct ruleset_query *q)
+{
+	struct str rest, id, size;
+	uint64_t v, filter_bytes;
+
+	if (text.n <= 3 || text.p[0] < '0' || text.p[0] > '0' + RULESET_BY_MODIFIED ||
+	    (text.p[1] != '+' && text.p[1] != '-'))
+		return false;
+	rest = str_make(text.p + 2, text.n - 2);
+	if (!str_split(&rest, '.', &id) || !str_to_u64(id, INT64_MAX, &v) ||
+	    !str_split(&rest, '.', &size) || !str_to_u64(size, rest.n, &filter_bytes))
+		return false;
+	q->order = (enum ruleset_order)(text.p[0] - '0');
+	q->descending = text.p[1] == '-';
+	q->has_after = true;
+	q->after_id = (int64_t)v;
+	if (!rest.p)
+		rest = STR("");
+	q->filter = str_make(rest.p, (size_t)filter_bytes);
+	q->after_key = str_make(rest.p + filter_bytes, rest.n - (size_t)filter_bytes);
+	return true;
+}
+
 static bool read_cursor(struct http_request *req, struct ruleset_query *q)
 {
-	struct str cursor = http_query(req, "cursor"), rest, id;
+	struct str cursor = http_query(req, "cursor"), asked = q->filter;
 	char *text;
 	size_t n;
-	uint64_t v;
 
 	if (!cursor.p || !cursor.n)
 		return true;
 	text = arena_must(req->arena, RULESET_CURSOR_MAX + 1);
-	if (base64_decode(cursor, text, RULESET_CURSOR_MAX, &n) && n > 3 && text[0] >= '0' &&
-	    text[0] <= '0' + RULESET_BY_MODIFIED && (text[1] == '+' || text[1] == '-')) {
-		rest = str_make(text + 2, n - 2);
-		if (str_split(&rest, '.', &id) && str_to_u64(id, INT64_MAX, &v)) {
-			q->order = (enum ruleset_order)(text[0] - '0');
-			q->descending = text[1] == '-';
-			q->has_after = true;
-			q->after_id = (int64_t)v;
-			q->after_key = rest.p ? rest : STR("");
-			return true;
-		}
+	if (!base64_decode(cursor, text, RULESET_CURSOR_MAX, &n) ||
+	    !parse_cursor(str_make(text, n), q)) {
+		api_error(req, 400, "BadRequestError", "Invalid cursor");
+		return false;
 	}
-	api_error(req, 400, "BadRequestError", "Invalid cursor");
-	return false;
+	if (asked.p && !str_eq(asked, q->filter)) {
+		api_error(req, 400, "BadRequestError", "The cursor belongs to another filter");
+		return false;
+	}
+	return true;
 }
 
 static void put_list_links(struct json *j, struct http_request *req, const struct ruleset_query *q,
 			   struct str next)
 {
-	AUTO(buf_release) struct buf link = BUF_INIT(16384);
+	AUTO(buf_release) struct buf link = BUF_INIT(8 * LIMIT_CURSOR_BYTES);
 
 	json_key(j, "links");
 	json_obj(j);
@@ -479,8 +501,13 @@ static void put_list_links(struct json *j, struct http_request *req, const struc
 	json_kv_str(j, "self", buf_str(&link));
 	if (next.n) {
 		buf_reset(&link);
-		api_link(&link, req, "/intelligence/hunting_rulesets?limit=%u&cursor=" STR_FMT,
-			 q->limit, STR_ARG(next));
+		api_link(&link, req, "/intelligence/hunting_rulesets?");
+		if (q->filter.n) {
+			buf_add_z(&link, "filter=");
+			api_query_escape(&link, q->filter);
+			buf_add_c(&link, '&');
+		}
+		buf_addf(&link, "limit=%u&cursor=" STR_FMT, q->limit, STR_ARG(next));
 		json_kv_str(j, "next", buf_str(&link));
 	}
 	json_obj_end(j);
@@ -490,7 +517,7 @@ static void send_rulesets(struct http_request *req, const struct ruleset_query *
 			  const struct ruleset_page *page)
 {
 	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	AUTO(buf_release) struct buf next = BUF_INIT(4096);
+	AUTO(buf_release) struct buf next = BUF_INIT(LIMIT_CURSOR_BYTES);
 	struct json j;
 
 	if (page->more)
@@ -545,6 +572,7 @@ void get_rulesets(struct http_request *req, void *arg)
 	call->req = req;
 	call->api = arg;
 	call->query.owner_id = api_user_id(req);
+	call->query.filter = http_query(req, "filter");
 	if (!api_limit(req, RULESET_LIMIT_NONE, RULESET_LIMIT_MAX, &call->query.limit) ||
 	    !read_order(req, &call->query) || !read_cursor(req, &call->query))
 		return;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "liveset.h"
 #include "ruleset_check.h"
+#include "ruleset_list.h"
 #include "service_internal.h"
 #include "store/meta_file.h"
 #include "store/meta_ruleset.h"
@@ -14,7 +15,6 @@
 
 enum {
 	JOB_ARENA_MAX = 96 << 20, /* rules old and new, messages, a few tries of the writer */
-	PAGE_TEXT_MAX = 8 << 20,  /* escaped at its worst this still fits a response */
 	ID_TRIES_MAX = 64,        /* random ids until a free one: 10^9 rulesets need two */
 };
 #define ID_MIN UINT64_C(1000000000) /* ten digits, as VirusTotal's look */
@@ -59,29 +59,6 @@ struct ruleset_job {
 	int rc;
 	struct err err;
 };
-
-static void ruleset_of_row(const struct ruleset_row *row, struct ruleset *ret)
-{
-	*ret = (struct ruleset){ .id = row->id,
-				 .owner_id = row->owner_id,
-				 .owner = row->owner,
-				 .name = row->name,
-				 .rules = row->rules,
-				 .version = row->version,
-				 .generation = row->generation,
-				 .enabled = row->enabled && !row->is_suspended,
-				 .limit = row->limit,
-				 .entity = row->entity,
-				 .emails_json = row->emails,
-				 .tags_json = row->tags,
-				 .rule_names_json = row->rule_names,
-				 .rule_count = row->rule_count,
-				 .created_s = row->created_s,
-				 .modified_s = row->modified_s,
-				 .suspended = row->suspended };
-	if (row->is_suspended && row->suspended.n == 0)
-		ret->suspended = STR("suspended");
-}
 
 /* ---- In the writer's transaction; it may run more than once ---- */
 
@@ -390,67 +367,5 @@ int ruleset_get(struct service *svc, int64_t user_id, int64_t id, struct arena *
 	sql_reader_give(svc->db, conn);
 	if (rc == 0)
 		ruleset_of_row(&row, ret);
-	return rc;
-}
-
-static int rows_query(const struct ruleset_query *query, struct ruleset_rows_query *ret,
-		      struct err *err)
-{
-	static const enum ruleset_rows_order orders[] = {
-		[RULESET_BY_ID] = RULESET_ROWS_BY_ID,
-		[RULESET_BY_NAME] = RULESET_ROWS_BY_NAME,
-		[RULESET_BY_CREATED] = RULESET_ROWS_BY_CREATED,
-		[RULESET_BY_MODIFIED] = RULESET_ROWS_BY_MODIFIED,
-	};
-	bool by_date = query->order == RULESET_BY_CREATED || query->order == RULESET_BY_MODIFIED;
-
-	REQUIRE(query->order <= RULESET_BY_MODIFIED);
-	*ret = (struct ruleset_rows_query){
-		.owner_id = query->owner_id,
-		.order = orders[query->order],
-		.descending = query->descending,
-		.limit = query->limit < LIMIT_PAGE_WIDE ? query->limit : LIMIT_PAGE_WIDE,
-		.has_after = query->has_after,
-		.after_name = query->after_key,
-		.after_id = query->after_id,
-		.bytes_max = PAGE_TEXT_MAX,
-	};
-	if (query->has_after && by_date && !str_to_i64(query->after_key, &ret->after_s))
-		return err_set(err, ERR_INVALID, "the position in the list is not valid");
-	return 0;
-}
-
-static int list_in(struct sql_conn *conn, const struct ruleset_rows_query *query,
-		   struct arena *arena, struct ruleset_page *ret, struct err *err)
-{
-	struct ruleset_page page = { 0 };
-	struct ruleset_row *rows;
-
-	TRY(ruleset_rows_count(conn, query->owner_id, &page.total, err));
-	TRY(ruleset_rows(conn, query, arena, &rows, &page.count, &page.more, err));
-	page.rows = arena_try(arena, (page.count + 1) * sizeof *page.rows);
-	if (!page.rows)
-		return err_set(err, ERR_TOO_LARGE, "no room for %zu rulesets", page.count);
-	for (size_t i = 0; i < page.count; i++)
-		ruleset_of_row(&rows[i], &page.rows[i]);
-	*ret = page;
-	return 0;
-}
-
-int ruleset_list(struct service *svc, const struct ruleset_query *query, struct arena *arena,
-		 struct ruleset_page *ret, struct err *err)
-{
-	struct ruleset_rows_query rows;
-	struct sql_conn *conn;
-	int rc;
-
-	TRY(rows_query(query, &rows, err));
-	TRY(sql_reader_take(&conn, svc->db, err));
-	rc = sql_begin(conn, err);
-	if (rc == 0) {
-		rc = list_in(conn, &rows, arena, ret, err);
-		sql_rollback(conn);
-	}
-	sql_reader_give(svc->db, conn);
 	return rc;
 }

@@ -88,6 +88,7 @@ struct ruleset_query {
 	enum ruleset_order order;
 	bool descending;
 	uint32_t limit;
+	struct str filter;    /* "" is all; see docs/filters.md */
 	bool has_after;       /* continue after this position */
 	struct str after_key; /* the order's value of the last row: name, or a number as text */
 	int64_t after_id;
@@ -96,8 +97,9 @@ struct ruleset_page {
 	struct ruleset *rows; /* in the arena */
 	size_t count;
 	bool more;
-	int64_t total;
+	int64_t total; /* that the filter picks */
 };
+/* Blocks. ERR_INVALID: filter or position, with a text for the client. */
 MUST_USE int ruleset_list(struct service *svc, const struct ruleset_query *query,
 			  struct arena *arena, struct ruleset_page *ret, struct err *err);
 #endif
