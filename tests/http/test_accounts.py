@@ -79,7 +79,7 @@ def test_what_a_viewer_may_not_even_when_it_is_nonsense(server):
 
 
 def test_who_was_refused_is_in_the_log(make_server):
-    server = make_server()  # of its own: lines of a busy second are counted instead of written
+    server = make_server().start()  # of its own: lines of a busy second are counted instead of written
     refused = server.api(server.someone("viewer")).get("/files/upload_url")
     assert refused.status_code == 403
     request_id = refused.headers["X-Request-Id"]
