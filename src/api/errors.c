@@ -54,11 +54,11 @@ void api_fail(struct http_request *req, int rc, const struct err *err)
 	row = &rows[-rc];
 	REQUIRE(row->code);
 	if (row->text)
-		log_event(row->status >= 500 && rc != -ERR_BUSY && rc != -ERR_CLOSED ? LOG_WARN
-										     : LOG_INFO,
-			  "request_failed", LOG_STR("request_id", req->id),
-			  LOG_Z("kind", err_kind_name((enum err_kind) - rc)),
-			  LOG_Z("error", err->msg));
+		log_record(row->status >= 500 && rc != -ERR_BUSY && rc != -ERR_CLOSED ? LOG_WARN
+										      : LOG_INFO,
+			   "request_failed", LOG_STR("request_id", req->id),
+			   LOG_Z("kind", err_kind_name((enum err_kind) - rc)),
+			   LOG_Z("error", err->msg));
 	put_error(req, row->status, row->code, str_of(row->text ? row->text : err->msg));
 }
 

@@ -17,6 +17,8 @@ enum {
 	LOG_WINDOW_US = 1000 * 1000,
 	LOG_EVENTS = 64, /* kinds of event watched for repeats at a time */
 	LOG_EVENT_BYTES = 64,
+	LOG_PENDING_BYTES = 64 * 1024, /* records gathered before they are written */
+	LOG_GATHER_US = 20 * 1000,     /* those that follow each other faster are gathered */
 };
 
 /* One kind of event within its current window. */
@@ -34,6 +36,9 @@ static struct repeat repeats[LOG_EVENTS] GUARDED_BY(log_lock);
 static void (*log_sink)(enum log_level level, struct str line, void *arg) GUARDED_BY(log_lock);
 static void *log_sink_arg GUARDED_BY(log_lock);
 static struct clock *log_clock GUARDED_BY(log_lock);
+static struct buf log_pending GUARDED_BY(log_lock) = { .max = 2 * LOG_PENDING_BYTES +
+							      LOG_LINE_BYTES };
+static int64_t log_written_us GUARDED_BY(log_lock); /* monotonic: when records were last written */
 static _Atomic int log_level_max = LOG_INFO;
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
@@ -170,23 +175,37 @@ static void write_stderr(struct str line)
 	}
 }
 
-static void emit_locked(int64_t unix_us, enum log_level level, const char *event,
-			const struct log_field *fields) MUST_HOLD(log_lock)
+static void write_pending_locked(void) MUST_HOLD(log_lock)
+{
+	if (log_pending.n > 0)
+		write_stderr(buf_str(&log_pending));
+	buf_reset(&log_pending);
+}
+
+static void put_line(struct buf *b, bool text, int64_t unix_us, enum log_level level,
+		     const char *event, const struct log_field *fields)
 {
 	static const struct log_field too_long[] = { { "too_long", LOG_FIELD_BOOL, { NULL, 0 }, 1 },
 						     { 0 } };
-	struct buf b = BUF_INIT(LOG_LINE_BYTES);
-	bool text = !log_sink && isatty(STDERR_FILENO);
 
-	(text ? put_text : put_json)(&b, unix_us, level, event, fields);
-	if (buf_failed(&b)) {
-		buf_reset(&b);
-		(text ? put_text : put_json)(&b, unix_us, level, event, too_long);
+	(text ? put_text : put_json)(b, unix_us, level, event, fields);
+	if (buf_failed(b)) {
+		buf_reset(b);
+		(text ? put_text : put_json)(b, unix_us, level, event, too_long);
 	}
+}
+
+static void emit_locked(int64_t unix_us, enum log_level level, const char *event,
+			const struct log_field *fields) MUST_HOLD(log_lock)
+{
+	struct buf b = BUF_INIT(LOG_LINE_BYTES);
+
+	put_line(&b, !log_sink && isatty(STDERR_FILENO), unix_us, level, event, fields);
 	if (log_sink) {
 		log_sink(level, buf_str(&b), log_sink_arg);
 	} else {
 		buf_add_c(&b, '\n');
+		write_pending_locked(); /* lines stay in order */
 		write_stderr(buf_str(&b));
 	}
 	buf_release(&b);
@@ -260,6 +279,42 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 	lock_drop(&log_lock);
 }
 
+void log_write_record(enum log_level level, const char *event, const struct log_field *fields)
+{
+	static _Atomic int is_text = -1;
+	struct buf b = BUF_INIT(LOG_LINE_BYTES);
+	int text = atomic_load_explicit(&is_text, memory_order_relaxed);
+	int64_t now_us;
+
+	REQUIRE((unsigned)level <= LOG_DEBUG);
+	if ((int)level > atomic_load_explicit(&log_level_max, memory_order_relaxed))
+		return;
+	if (text < 0) {
+		text = isatty(STDERR_FILENO) != 0;
+		atomic_store_explicit(&is_text, text, memory_order_relaxed);
+	}
+	now_us = clock_mono_us(clock_system());
+	lock_take(&log_lock);
+	if (log_sink) {
+		struct clock *c = log_clock ? log_clock : clock_system();
+
+		emit_locked(c->unix_us(c), level, event, fields);
+		lock_drop(&log_lock);
+		return;
+	}
+	lock_drop(&log_lock);
+	put_line(&b, text, clock_system()->unix_us(clock_system()), level, event, fields);
+	buf_add_c(&b, '\n');
+	lock_take(&log_lock);
+	buf_add_str(&log_pending, buf_str(&b));
+	if (log_pending.n >= LOG_PENDING_BYTES || now_us - log_written_us >= LOG_GATHER_US) {
+		log_written_us = now_us;
+		write_pending_locked();
+	}
+	lock_drop(&log_lock);
+	buf_release(&b);
+}
+
 void log_flush(void)
 {
 	struct clock *c;
@@ -270,5 +325,6 @@ void log_flush(void)
 	unix_us = c->unix_us(c);
 	for (unsigned i = 0; i < LOG_EVENTS; i++)
 		repeat_end_locked(&repeats[i], unix_us);
+	write_pending_locked();
 	lock_drop(&log_lock);
 }

@@ -98,6 +98,7 @@ static void background_thread(void *arg)
 			b->retention_due_s = now_s + RETENTION_EVERY_S;
 		}
 		users_flush(b->svc);
+		log_flush();
 		hunt_tick(b->svc);
 		lock_take(&b->lock);
 		if (!b->woken && !b->stopping)

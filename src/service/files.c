@@ -598,7 +598,7 @@ int file_remove(struct service *svc, struct str id, int64_t user_id, struct err 
 	r.hash = str_make(hash, n);
 	TRY(writer_call(svc->writer, &r.req, err));
 	report_cache_drop(svc->reports, r.sha256);
-	log_event(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
+	log_record(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
 	return removal_erase(svc, &r, err);
 }
 

@@ -445,12 +445,12 @@ static void log_guilt(const struct hunt_job *job)
 	for (size_t i = 0; i < job->guilt_count; i++) {
 		const struct hunt_guilt *g = &job->guilt[i];
 
-		log_event(LOG_WARN, "quarantined", LOG_Z("sha256", sha256),
-			  LOG_I64("ruleset", g->ruleset_id), LOG_I64("version", g->version),
-			  LOG_STR("reason", g->reason));
+		log_record(LOG_WARN, "quarantined", LOG_Z("sha256", sha256),
+			   LOG_I64("ruleset", g->ruleset_id), LOG_I64("version", g->version),
+			   LOG_STR("reason", g->reason));
 		if (g->suspends)
-			log_event(LOG_WARN, "ruleset_suspended", LOG_I64("ruleset", g->ruleset_id),
-				  LOG_STR("reason", g->reason));
+			log_record(LOG_WARN, "ruleset_suspended", LOG_I64("ruleset", g->ruleset_id),
+				   LOG_STR("reason", g->reason));
 	}
 }
 

@@ -148,8 +148,8 @@ static void suspend_row(struct service *svc, const struct live_row *row, struct 
 			  LOG_Z("error", err.msg));
 	} else if (s.done) {
 		metric_add(METRIC_rulesets_suspended_total, 1);
-		log_event(LOG_WARN, "ruleset_suspended", LOG_I64("ruleset", row->id),
-			  LOG_STR("reason", s.reason));
+		log_record(LOG_WARN, "ruleset_suspended", LOG_I64("ruleset", row->id),
+			   LOG_STR("reason", s.reason));
 		liveset_changed(svc);
 	}
 }

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <pty.h>
+#include <stdio.h>
 #include <termios.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -161,6 +163,53 @@ static void test_repeats(void **state)
 	assert_int_equal(heard.lines, 105);
 }
 
+/* Records are each told, however many come in a second. */
+static void test_records(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 500; i++)
+		log_record(LOG_INFO, "request", LOG_I64("i", i));
+	assert_int_equal(heard.lines, 500);
+}
+
+/* Gathered ones keep their order, also with other lines between them. */
+static void test_records_in_order(void **state)
+{
+	enum {
+		RECORDS = 3000
+	};
+	char *dir = test_dir_new(), path[300], line[256], want[40];
+	int kept = dup(STDERR_FILENO), fd;
+	FILE *f;
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/log", dir);
+	fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+	assert_true(kept >= 0 && fd >= 0);
+	log_set_sink(NULL, NULL);
+	dup2(fd, STDERR_FILENO);
+	for (int i = 0; i < RECORDS; i++) {
+		if (i == RECORDS / 2)
+			log_event(LOG_INFO, "between", LOG_I64("i", i));
+		else
+			log_record(LOG_INFO, "request", LOG_I64("i", i));
+	}
+	log_flush();
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	close(fd);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	for (int i = 0; i < RECORDS; i++) {
+		assert_non_null(fgets(line, sizeof line, f));
+		snprintf(want, sizeof want, "\"i\":%d}", i);
+		assert_non_null(strstr(line, want));
+	}
+	assert_null(fgets(line, sizeof line, f));
+	fclose(f);
+	test_dir_remove(dir);
+}
+
 static void test_repeats_flush(void **state)
 {
 	(void)state;
@@ -290,10 +339,13 @@ static void test_closed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LOG_TEST(test_line),         LOG_TEST(test_hostile), LOG_TEST(test_too_long),
-		LOG_TEST(test_levels),       LOG_TEST(test_repeats), LOG_TEST(test_repeats_flush),
-		LOG_TEST(test_repeats_many), LOG_TEST(test_threads), LOG_TEST(test_stderr),
-		LOG_TEST(test_terminal),     LOG_TEST(test_closed),
+		LOG_TEST(test_line),         LOG_TEST(test_hostile),
+		LOG_TEST(test_too_long),     LOG_TEST(test_levels),
+		LOG_TEST(test_repeats),      LOG_TEST(test_repeats_flush),
+		LOG_TEST(test_records),      LOG_TEST(test_records_in_order),
+		LOG_TEST(test_repeats_many), LOG_TEST(test_threads),
+		LOG_TEST(test_stderr),       LOG_TEST(test_terminal),
+		LOG_TEST(test_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,8 +40,19 @@ struct log_field {
 #define log_event(level, event, ...)                                                               \
 	log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ 0 } })
 
+/*
+ * The same for what must be told each time: a request, a removal, a suspension.
+ * Never coalesced. Records that follow each other within 20 ms may be written
+ * together, by the next one or by log_flush (called each second and at the end).
+ */
+#define log_record(level, event, ...)                                                              \
+	log_write_record((level), (event),                                                         \
+			 (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ 0 } })
+
+void log_write_record(enum log_level level, const char *event, const struct log_field *fields);
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
-void log_flush(void); /* writes counts of repeats still held back; before the process ends */
+void log_flush(void); /* writes records that were gathered and counts of repeats still held back;
+			 before the process ends */
 void log_set_level(enum log_level max);
 /* false: unknown name. */
 bool log_level_parse(struct str s, enum log_level *ret);
