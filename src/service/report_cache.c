@@ -7,8 +7,8 @@
 
 enum {
 	SHARDS = 64,
-	SLOTS = 256,           /* of a shard: 16,384 reports in all */
-	TEXT_BYTES_MAX = 8192, /* larger reports are read each time: 128 MB at the very most */
+	SLOTS = 1024,          /* of a shard: 65,536 reports in all */
+	TEXT_BYTES_MAX = 2048, /* larger reports are read each time: 128 MB at the very most */
 };
 
 struct slot {
@@ -54,7 +54,7 @@ static struct shard *shard_of(struct report_cache *c, const uint8_t *sha256)
 
 static struct slot *slot_of(struct shard *s, const uint8_t *sha256)
 {
-	return &s->slots[sha256[1] % SLOTS];
+	return &s->slots[(sha256[1] | (unsigned)sha256[2] << 8) % SLOTS];
 }
 
 static bool slot_holds(const struct slot *slot, const uint8_t *sha256)
