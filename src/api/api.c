@@ -100,6 +100,8 @@ static const char *code_of_status(unsigned status)
 static void on_error(struct http_request *req, unsigned status, const char *text, void *arg)
 {
 	(void)arg;
+	if (status == 413 && req->route && req->route->upload == &upload_direct)
+		text = "Files above 32 MB go to an address from GET /api/v3/files/upload_url";
 	api_error(req, status, code_of_status(status), "%s", text);
 }
 

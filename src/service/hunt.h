@@ -88,7 +88,8 @@ struct hunt_job {
 	bool hits_cut; /* there were more than LIMIT_HITS_PER_FILE */
 	struct hunt_guilt *guilt;
 	size_t guilt_count;
-	bool skipped; /* not hunted at all */
+	unsigned failures; /* commits of it that failed for a lasting reason */
+	bool skipped;      /* not hunted at all */
 	struct str skipped_reason;
 };
 

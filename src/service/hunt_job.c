@@ -18,6 +18,8 @@
 #include "store/stream.h"
 
 enum {
+	COMMIT_FAILURES_MAX =
+		3, /* then the analysis completes and says that its matches are lost */
 	JOB_ARENA_MAX = 128 << 20,    /* LIMIT_HITS_PER_FILE, each without snippet and tags … */
 	FULL_HITS_BYTES = 32 << 20,   /* … after those with them that fit in here */
 	COMPLETE_ARENA_MAX = 1 << 20, /* the file's row, report and names while completing */
@@ -454,12 +456,23 @@ static void log_guilt(const struct hunt_job *job)
 	}
 }
 
+/* Will the same commit fail again however long we wait? */
+static bool is_lasting(int rc)
+{
+	return rc != -ERR_BUSY && rc != -ERR_NO_SPACE && rc != -ERR_IO && rc != -ERR_CLOSED;
+}
+
 static void complete_done(struct write_req *req, int rc, const struct err *err)
 {
 	struct hunt_job *job = (struct hunt_job *)req;
 
 	crash_note(0);
 	if (rc) {
+		if (is_lasting(rc) && !job->skipped && ++job->failures >= COMMIT_FAILURES_MAX) {
+			hunt_job_reset(job);
+			hunt_job_skip(job,
+				      STR("what was found could not be stored; the log says why"));
+		}
 		log_event(LOG_ERROR, "analysis_not_completed", LOG_I64("analysis", job->row->id),
 			  LOG_Z("error", err->msg));
 		hunt_job_retry(job->svc, job);

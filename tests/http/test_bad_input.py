@@ -552,8 +552,8 @@ def test_a_database_that_another_process_has_locked(make_server):
     api.hunt(marker().encode())
 
 
-def test_2000_half_open_connections(server, api):
-    count = 2000
+def test_10000_half_open_connections(server, api):
+    count = 10000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count + 200:
         assert hard >= count + 200, "too few descriptors are allowed"
@@ -571,7 +571,7 @@ def test_2000_half_open_connections(server, api):
             text = server.api().get("//metrics").text
             return metric(text, "http_connections") >= count
 
-        wait_for(open_now, 10, "the connections are not all accepted")
+        wait_for(open_now, 30, "the connections are not all accepted")
         api.hunt(marker().encode())
         assert api.stream()["data"] == []
         assert api.ruleset(rules_for(marker()))["id"]
