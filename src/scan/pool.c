@@ -48,13 +48,15 @@ static int wait_for_idle(struct scan_pool *pool, struct scan_child **ret, struct
 	struct scan_child *child;
 
 	pool->waiting++;
-	while ((child = find(pool, CHILD_IDLE)) == NULL &&
+	while ((child = find(pool, CHILD_IDLE)) == NULL && !pool->cancelled &&
 	       pool->start_failures < failures + START_TRIES) {
 		pool->start_blocked = false;
 		pool_wake(pool);
 		cond_wait(&pool->changed, &pool->lock);
 	}
 	pool->waiting--;
+	if (pool->cancelled)
+		return err_set(err, ERR_CLOSED, "scanning is over");
 	if (child == NULL)
 		return err_set(err, ERR_DIED, "no scan child starts: %s", pool->start_error);
 	*ret = child;
@@ -94,6 +96,22 @@ int scan_pool_open(struct scan_pool **ret, const struct scan_pool_options *optio
 	return 0;
 }
 
+void scan_pool_cancel(struct scan_pool *pool)
+{
+	if (pool == NULL)
+		return;
+	lock_take(&pool->lock);
+	pool->cancelled = true;
+	for (struct scan_child *c = pool->children; c != NULL; c = c->next) {
+		if (c->state != CHILD_TAKEN || c->reaped)
+			continue;
+		c->discarded = true;
+		(void)syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+	}
+	cond_broadcast(&pool->changed);
+	lock_drop(&pool->lock);
+}
+
 void scan_pool_close(struct scan_pool *pool)
 {
 	if (pool == NULL)
@@ -119,9 +137,9 @@ int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err 
 	struct scan_child *child;
 
 	lock_take(&pool->lock);
-	int rc = 0;
+	int rc = pool->cancelled ? err_set(err, ERR_CLOSED, "scanning is over") : 0;
 
-	while ((child = find(pool, CHILD_IDLE)) == NULL && rc == 0)
+	while (rc == 0 && (child = find(pool, CHILD_IDLE)) == NULL)
 		rc = wait_for_idle(pool, &child, err);
 	if (rc == 0) {
 		child->state = CHILD_TAKEN;

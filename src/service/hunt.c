@@ -614,7 +614,7 @@ int hunt_start(struct service *svc, struct err *err)
 	return 0;
 }
 
-void hunt_stop(struct service *svc)
+void hunt_cancel(struct service *svc)
 {
 	struct hunt *h = svc->hunt;
 
@@ -626,6 +626,15 @@ void hunt_stop(struct service *svc)
 	cond_broadcast(&h->idle);
 	cond_broadcast(&h->suspects);
 	lock_drop(&h->lock);
+}
+
+void hunt_stop(struct service *svc)
+{
+	struct hunt *h = svc->hunt;
+
+	if (!h)
+		return;
+	hunt_cancel(svc);
 	for (unsigned i = 0; i < h->worker_count; i++)
 		thread_join(&h->workers[i].thread);
 	thread_join(&h->blame_thread);

@@ -24,6 +24,8 @@
 struct hunt;
 
 MUST_USE int hunt_start(struct service *svc, struct err *err);
+/* From here on nothing is claimed, and a dead child proves nothing. */
+void hunt_cancel(struct service *svc);
 /* Stops claiming and scanning and waits for the threads; the writer may still call back. */
 void hunt_stop(struct service *svc);
 void hunt_free(struct service *svc); /* after the writer has stopped */

@@ -235,8 +235,10 @@ void service_close(struct service *svc)
 		return;
 	background_stop(svc);
 	liveset_cancel(svc);
+	hunt_cancel(svc);
+	pool_stop(svc->compilers);   /* whoever waits for a compile is answered */
+	scan_pool_cancel(svc->scan); /* what is under way is hunted at the next start */
 	hunt_stop(svc);
-	pool_stop(svc->compilers);
 	pool_stop(svc->pool);
 	liveset_stop(svc);
 	if (svc->writer && svc->users)

@@ -120,6 +120,32 @@ static void a_child_killed_in_mid_scan(void **state)
 	close(sample.fd);
 }
 
+/* An end that is wanted does not wait for what children do, and proves nothing. */
+static void a_pool_is_cancelled_in_mid_scan(void **state)
+{
+	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
+	int fd = memfd_create("small", MFD_CLOEXEC);
+	struct scan_result result = { 0 };
+	struct scan_child *second;
+	struct err err = { 0 };
+
+	(void)state;
+
+	struct scan_pool *p = open_pool(&options);
+	struct scan_child *child = child_with(p, ENDLESS);
+
+	assert_int_equal(ftruncate(fd, 100), 0);
+	send_sample(child, (struct scan_sample){ fd, 0, 100 }, &no_facts);
+	scan_pool_cancel(p);
+	assert_int_equal(scan_recv(child, &result, &err), -ERR_DIED);
+	assert_true(scan_child_is_struck(child));
+	scan_child_give(p, child);
+	assert_int_equal(scan_child_take(&second, p, &err), -ERR_CLOSED);
+	assert_int_equal(scan_pool_deaths(p), 0);
+	scan_pool_close(p);
+	close(fd);
+}
+
 static void a_scan_over_the_memory_limit(void **state)
 {
 	enum {
@@ -303,6 +329,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(compile_that_eats_memory),
 		cmocka_unit_test(a_scan_that_does_not_end),
 		cmocka_unit_test(a_child_killed_in_mid_scan),
+		cmocka_unit_test(a_pool_is_cancelled_in_mid_scan),
 		cmocka_unit_test(a_scan_over_the_memory_limit),
 		cmocka_unit_test(children_are_replaced),
 		cmocka_unit_test(programs_that_are_no_children),

@@ -38,6 +38,12 @@ struct scan_pool_options {
 /* Starts the supervisor thread and one warm spare child; ERR_DIED if that does not come up. */
 MUST_USE int scan_pool_open(struct scan_pool **ret, const struct scan_pool_options *options,
 			    struct err *err);
+/*
+ * Kills every child that is taken, so that nobody waits long for what it does:
+ * its owner sees ERR_DIED (struck) and gives it back. From here on
+ * scan_child_take is ERR_CLOSED. Any thread; NULL is fine.
+ */
+void scan_pool_cancel(struct scan_pool *pool);
 /* Kills all children. Every child must have been given back. NULL is fine. */
 void scan_pool_close(struct scan_pool *pool);
 
