@@ -18,6 +18,7 @@ enum {
 	LOG_EVENTS = 64, /* kinds of event watched for repeats at a time */
 	LOG_EVENT_BYTES = 64,
 	LOG_PENDING_BYTES = 64 * 1024, /* records gathered before they are written */
+	LOG_AT_ONCE = 200,             /* records of a second that are written at once */
 	LOG_GATHER_US = 20 * 1000,     /* those that follow each other faster are gathered */
 };
 
@@ -38,7 +39,10 @@ static void *log_sink_arg GUARDED_BY(log_lock);
 static struct clock *log_clock GUARDED_BY(log_lock);
 static struct buf log_pending GUARDED_BY(log_lock) = { .max = 2 * LOG_PENDING_BYTES +
 							      LOG_LINE_BYTES };
-static int64_t log_written_us GUARDED_BY(log_lock); /* monotonic: when records were last written */
+/* Monotonic: when records were last written, and the second in which they are counted. */
+static int64_t log_written_us GUARDED_BY(log_lock);
+static int64_t log_second_us GUARDED_BY(log_lock);
+static unsigned log_second_records GUARDED_BY(log_lock);
 static _Atomic int log_level_max = LOG_INFO;
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
@@ -307,7 +311,12 @@ void log_write_record(enum log_level level, const char *event, const struct log_
 	buf_add_c(&b, '\n');
 	lock_take(&log_lock);
 	buf_add_str(&log_pending, buf_str(&b));
-	if (log_pending.n >= LOG_PENDING_BYTES || now_us - log_written_us >= LOG_GATHER_US) {
+	if (now_us - log_second_us >= LOG_WINDOW_US) {
+		log_second_us = now_us;
+		log_second_records = 0;
+	}
+	if (++log_second_records <= LOG_AT_ONCE || log_pending.n >= LOG_PENDING_BYTES ||
+	    now_us - log_written_us >= LOG_GATHER_US) {
 		log_written_us = now_us;
 		write_pending_locked();
 	}

@@ -42,8 +42,9 @@ struct log_field {
 
 /*
  * The same for what must be told each time: a request, a removal, a suspension.
- * Never coalesced. Records that follow each other within 20 ms may be written
- * together, by the next one or by log_flush (called each second and at the end).
+ * Never coalesced. Beyond 200 a second those that follow each other within 20 ms
+ * are written together, by the next one or by log_flush (called each second and
+ * at the end).
  */
 #define log_record(level, event, ...)                                                              \
 	log_write_record((level), (event),                                                         \
