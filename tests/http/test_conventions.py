@@ -54,8 +54,12 @@ def test_every_answer_has_a_request_id_which_is_in_the_log(server, api):
     start = server.log_path.stat().st_size
     ids = {api.get(path).headers["X-Request-Id"] for path in ("/ioc_stream", "/nothing", "/files/xyz", "//healthz")}
     assert len(ids) == 4
-    logged = {e.get("request_id"): e for e in server.log_events(start) if e["event"] == "request"}
-    assert ids <= set(logged)
+
+    def all_logged():  # the line follows the answer's last byte
+        logged = {e.get("request_id"): e for e in server.log_events(start) if e["event"] == "request"}
+        return logged if ids <= set(logged) else None
+
+    logged = wait_for(all_logged, 5, "requests without a line in the log")
     statuses = sorted(logged[i]["status"] for i in ids)
     assert statuses == [200, 200, 400, 404]
 
