@@ -180,13 +180,14 @@ static uint64_t resident_bytes(int statm)
 {
 	char text[128];
 	ssize_t n = pread(statm, text, sizeof text - 1, 0);
-	struct str rest, field;
+	struct str rest, field, resident = { NULL, 0 };
 	uint64_t pages;
 
 	/* "size resident …", in pages */
 	rest = str_make(text, n > 0 ? (size_t)n : 0);
-	if (!str_split(&rest, ' ', &field) || !str_split(&rest, ' ', &field) ||
-	    !str_to_u64(field, UINT64_MAX / 65536, &pages))
+	for (unsigned i = 0; i < 2 && str_split(&rest, ' ', &field); i++)
+		resident = field;
+	if (!str_to_u64(resident, UINT64_MAX / 65536, &pages))
 		return 0;
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

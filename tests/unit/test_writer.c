@@ -376,15 +376,19 @@ static void test_bulk_gathers(void **state)
 	w->options.bulk_delay_us = MINUTE_US;
 	writer_begin(w);
 	for (int i = 0; i < FEW; i++) {
-		work_at(w, i)->req.lane = LANE_BULK;
-		submit(work_at(w, i));
+		struct work *k = work_at(w, i);
+
+		k->req.lane = LANE_BULK;
+		submit(k);
 	}
 	submit(work_at(w, FEW));
 	wait_finished(w, FEW + 1);
 	assert_int_equal(w->work[0].commits, w->work[FEW].commits);
 	for (int i = 0; i < ENOUGH; i++) {
-		work_at(w, 100 + i)->req.lane = LANE_BULK;
-		submit(work_at(w, 100 + i));
+		struct work *k = work_at(w, 100 + i);
+
+		k->req.lane = LANE_BULK;
+		submit(k);
 	}
 	wait_finished(w, FEW + 1 + ENOUGH);
 }
