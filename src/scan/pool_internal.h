@@ -75,7 +75,7 @@ struct scan_pool {
 	struct cond changed; /* a child became idle or was reaped, or a start failed */
 	struct scan_child *children;
 	uint32_t waiting; /* threads in scan_child_take */
-	bool cancelled; /* see scan_pool_cancel */
+	bool cancelled;   /* see scan_pool_cancel */
 	bool closing;
 	bool start_blocked; /* the last start failed: wait until somebody asks */
 	uint64_t start_failures;
