@@ -107,6 +107,13 @@ static void on_error(struct http_request *req, unsigned status, const char *text
 
 /* ---- One line a request ---- */
 
+/* Not as sent where it holds a secret: who reads the log must not be able to use it. */
+static struct str path_to_log(const struct http_request *req)
+{
+	return req->route && strstr(req->route->pattern, "{token}") ? str_of(req->route->pattern)
+								    : req->path;
+}
+
 static void on_done(struct http_request *req, const struct http_done *done, void *arg)
 {
 	struct api *api = arg;
@@ -115,7 +122,7 @@ static void on_done(struct http_request *req, const struct http_done *done, void
 	if (!api->log_requests)
 		return;
 	log_record(LOG_INFO, "request", LOG_STR("request_id", req->id),
-		   LOG_Z("method", req->method_text), LOG_STR("path", req->path),
+		   LOG_Z("method", req->method_text), LOG_STR("path", path_to_log(req)),
 		   LOG_Z("route", req->route ? req->route->name : "-"),
 		   LOG_I64("status", done->status), LOG_Z("user", call ? call->user.name : "-"),
 		   LOG_STR("remote", req->remote), LOG_I64("received_bytes", done->received_bytes),
@@ -134,6 +141,7 @@ int api_open(struct api **ret, struct service *svc, const struct api_options *op
 		.threads = options->threads,
 		.connections_max = options->connections_max,
 		.trust_forwarded = options->trust_forwarded,
+		.gzip_level = options->gzip_level,
 		.routes = api_routes,
 		.route_count = api_route_count,
 		.on_head = on_head,

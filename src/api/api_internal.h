@@ -83,6 +83,8 @@ static inline void json_drop(json_t **j)
 void api_run(struct http_request *req, struct api *api, void (*fn)(void *arg), void *arg);
 
 /* ---- objects ---- */
+/* The file named by the path's first parameter; false: answered. */
+bool api_find_file(struct http_request *req, struct api *api, struct file_info *ret);
 void api_file_object(struct json *j, struct http_request *req, const uint8_t *sha256,
 		     struct str report);
 

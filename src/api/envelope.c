@@ -60,6 +60,8 @@ void api_query_escape(struct buf *out, struct str s)
 
 void api_send(struct http_request *req, struct buf *out)
 {
+	if (req->method == HTTP_GET)
+		http_respond_etag_of_body(req);
 	http_respond_buf(req, 200, out);
 }
 

@@ -192,8 +192,7 @@ void get_upload_url(struct http_request *req, void *arg)
 
 /* ---- Reading ---- */
 
-/* The file named in the path; false: answered. */
-static bool find_file(struct http_request *req, struct api *api, struct file_info *ret)
+bool api_find_file(struct http_request *req, struct api *api, struct file_info *ret)
 {
 	struct err err;
 	int rc = file_get(api->svc, req->params[0], req->arena, ret, &err);
@@ -225,46 +224,8 @@ void get_file(struct http_request *req, void *arg)
 {
 	struct file_info file;
 
-	if (find_file(req, arg, &file))
+	if (api_find_file(req, arg, &file))
 		send_file(req, file.hashes.sha256, file.report);
-}
-
-struct held_pack {
-	struct packs *packs;
-	struct pack_file *file;
-};
-
-static void release_pack(void *arg)
-{
-	struct held_pack *held = arg;
-
-	pack_file_put(held->packs, held->file);
-}
-
-void get_download(struct http_request *req, void *arg)
-{
-	struct api *api = arg;
-	struct held_pack *held = arena_must(req->arena, sizeof *held);
-	char hex[2 * SHA256_BYTES + 1], disposition[128];
-	struct file_info file;
-	struct err err;
-	int rc;
-
-	if (!find_file(req, api, &file))
-		return;
-	held->packs = service_packs(api->svc);
-	rc = packs_get(held->packs, file.at.pack, &held->file, &err);
-	if (rc) {
-		api_fail(req, rc, &err);
-		return;
-	}
-	hex_encode(file.hashes.sha256, SHA256_BYTES, hex);
-	snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", hex);
-	http_respond_header(req, "Content-Type", STR("application/octet-stream"));
-	http_respond_header(req, "Content-Disposition", str_of(disposition));
-	http_respond_header(req, "X-Content-Type-Options", STR("nosniff"));
-	http_respond_fd(req, 200, pack_file_fd(held->file), file.at.offset, file.at.len,
-			release_pack, held);
 }
 
 void post_analyse(struct http_request *req, void *arg)
@@ -274,7 +235,7 @@ void post_analyse(struct http_request *req, void *arg)
 	struct err err;
 	int rc;
 
-	if (!find_file(req, api, &file))
+	if (!api_find_file(req, api, &file))
 		return;
 	http_request_suspend(req);
 	rc = file_reanalyse(api->svc, &file, api_user_id(req), upload_answered, req, &err);

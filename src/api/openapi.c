@@ -101,6 +101,13 @@ static void put_operation(struct json *j, const struct http_route *r)
 	json_key(j, "responses");
 	json_obj(j);
 	put_answer(j, "200", "Success", type_of_answer(r->extra), r->extra);
+	if (strcmp(r->extra, "bytes") == 0)
+		put_answer(j, "206", "The part that the header Range asks for",
+			   type_of_answer(r->extra), r->extra);
+	if (r->method == HTTP_GET) {
+		json_key(j, "304");
+		json_raw(j, STR("{\"description\":\"It is as the client knows it\"}"));
+	}
 	put_answer(j, "default", "Failure", "application/json", "error");
 	json_obj_end(j);
 	json_obj_end(j);

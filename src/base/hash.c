@@ -1,6 +1,9 @@
 #include "base/hash.h"
 
+#include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -102,6 +105,22 @@ void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES])
 {
 	pthread_once(&digest_once, digest_fetch);
 	REQUIRE(EVP_Digest(p, n, ret, NULL, digest_md[DIGEST_SHA256], NULL) == 1);
+}
+
+void hmac_sha256_of(const void *key, size_t key_n, const void *p, size_t n,
+		    uint8_t ret[SHA256_BYTES])
+{
+	unsigned written = 0;
+
+	pthread_once(&digest_once, digest_fetch);
+	REQUIRE(key_n <= INT_MAX);
+	REQUIRE(HMAC(digest_md[DIGEST_SHA256], key, (int)key_n, p, n, ret, &written) != NULL);
+	REQUIRE(written == SHA256_BYTES);
+}
+
+bool secret_equal(const void *a, const void *b, size_t n)
+{
+	return CRYPTO_memcmp(a, b, n) == 0;
 }
 
 static uint64_t load64(const uint8_t *p)

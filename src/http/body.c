@@ -117,6 +117,22 @@ static bool upload_begin(struct http_exchange *x)
 	return on_begin(x, &whole) || body_stopped(x);
 }
 
+/* Sets x->inflate where the body is compressed; false: answered. */
+static bool coding_begin(struct http_exchange *x)
+{
+	struct str coding = str_trim(http_header(&x->req, "Content-Encoding"));
+
+	if (coding.n == 0 || str_eq_nocase(coding, STR("identity")))
+		return true;
+	if (!str_eq_nocase(coding, STR("gzip")) && !str_eq_nocase(coding, STR("x-gzip"))) {
+		body_refuse(x, 415, "Content-Encoding must be gzip or identity");
+		http_respond_header(&x->req, "Accept-Encoding", STR("gzip, identity"));
+		return false;
+	}
+	x->inflate = inflate_new(x->req.arena);
+	return x->inflate || body_refuse(x, 503, "The server is out of memory");
+}
+
 bool body_begin(struct http_exchange *x)
 {
 	const struct http_route *route = x->req.route;
@@ -127,6 +143,8 @@ bool body_begin(struct http_exchange *x)
 		return body_refuse(x, 413, "The body is too large");
 	if (route->body_max == 0)
 		return true;
+	if (!coding_begin(x))
+		return false;
 	if (route->upload)
 		return upload_begin(x);
 	x->mode = BODY_COLLECT;
@@ -148,19 +166,15 @@ static bool parts_data(struct http_exchange *x, const char *p, size_t n)
 	return body_stopped(x);
 }
 
-bool body_data(struct http_exchange *x, const char *p, size_t n)
+/* Of the body as it is meant, whatever it was encoded as on the way. */
+static bool body_plain(void *arg, const char *p, size_t n)
 {
-	uint64_t max = x->req.route ? x->req.route->body_max : 0;
+	struct http_exchange *x = arg;
 
-	x->received += n;
-	if (x->mode != BODY_IGNORE && x->received > max)
+	x->expanded += n;
+	if (x->expanded > x->req.route->body_max)
 		return body_refuse(x, 413, "The body is too large");
 	switch (x->mode) {
-	case BODY_IGNORE:
-		x->ignored += n;
-		if (x->ignored > HTTP_IGNORED_BODY_MAX && !http_responded(&x->req))
-			return body_refuse(x, 413, "The body is too large");
-		return true;
 	case BODY_COLLECT:
 	case BODY_FORM:
 		buf_add(&x->collect, p, n);
@@ -169,8 +183,33 @@ bool body_data(struct http_exchange *x, const char *p, size_t n)
 		return parts_data(x, p, n);
 	case BODY_RAW:
 		return on_data(x, p, n) || body_stopped(x);
+	case BODY_IGNORE:
+		break;
 	}
 	return true;
+}
+
+bool body_data(struct http_exchange *x, const char *p, size_t n)
+{
+	x->received += n;
+	if (x->mode == BODY_IGNORE) {
+		x->ignored += n;
+		return x->ignored <= HTTP_IGNORED_BODY_MAX || http_responded(&x->req) ||
+		       body_refuse(x, 413, "The body is too large");
+	}
+	if (!x->inflate)
+		return body_plain(x, p, n);
+	if (x->received > x->req.route->body_max)
+		return body_refuse(x, 413, "The body is too large");
+	switch (inflate_feed(x->inflate, p, n, body_plain, x)) {
+	case INFLATE_OK:
+		return true;
+	case INFLATE_BROKEN:
+		return body_refuse(x, 400, "The body is not valid gzip");
+	case INFLATE_STOPPED:
+		break;
+	}
+	return false;
 }
 
 static bool form_end(struct http_exchange *x)
@@ -183,6 +222,8 @@ static bool form_end(struct http_exchange *x)
 
 bool body_end(struct http_exchange *x)
 {
+	if (x->inflate && x->mode != BODY_IGNORE && !inflate_done(x->inflate))
+		return body_refuse(x, 400, "The gzip body ends too early");
 	switch (x->mode) {
 	case BODY_COLLECT:
 		x->req.body = buf_str(&x->collect);

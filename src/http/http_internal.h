@@ -68,6 +68,7 @@ enum {
 struct http_loop {
 	struct http_server *server;
 	struct MHD_Daemon *daemon;
+	struct http_deflate *deflate; /* NULL until the first compressed answer */
 };
 
 enum {
@@ -159,6 +160,10 @@ struct answer {
 	void *release_arg;
 	struct answer_header *headers; /* last one first */
 	bool has_type;
+	bool tags_body;        /* etag is to be made of the body */
+	struct str etag;       /* quoted; p NULL: none */
+	struct str etag_plain; /* of the body before it was compressed */
+	int64_t modified_s;    /* 0: not known */
 };
 
 /* What http_request_suspend and _resume left behind. */
@@ -189,7 +194,9 @@ struct http_exchange {
 	enum body_mode mode;
 	uint64_t announced; /* Content-Length; UINT64_MAX: chunked; 0: none */
 	uint64_t received;
-	uint64_t ignored; /* thrown away since mode became BODY_IGNORE */
+	uint64_t ignored;             /* thrown away since mode became BODY_IGNORE */
+	struct http_inflate *inflate; /* NULL: the body is not compressed */
+	uint64_t expanded;            /* bytes of the body after that */
 	struct buf collect;
 	struct multipart *parts;
 	bool upload_open; /* aborted() is due if it ends now */
@@ -217,6 +224,7 @@ enum MHD_Result exchange_queue(struct http_exchange *x);
 /* The answer written straight to the socket, for when a body is still coming. */
 void exchange_send_raw(struct http_exchange *x);
 void answer_release(struct http_exchange *x);
+void answer_body_replace(struct http_exchange *x, char *body, size_t n); /* owns body */
 uint64_t answer_bytes(const struct answer *a);
 
 /* body.c */
@@ -224,6 +232,28 @@ bool body_begin(struct http_exchange *x); /* false: an error was answered */
 bool body_data(struct http_exchange *x, const char *p, size_t n);
 bool body_end(struct http_exchange *x);
 void body_abort(struct http_exchange *x); /* harmless when nothing is open */
+
+/* precondition.c: of a finished answer, in this order. */
+void precondition_tag(struct http_exchange *x);       /* the body's own tag */
+void precondition_tag_coded(struct http_exchange *x); /* after it was compressed */
+void precondition_apply(struct http_exchange *x);     /* 304, 206, 412, 416 and headers */
+
+/* gzip.c */
+bool answer_is_compressible(const struct http_exchange *x);
+bool answer_compress(struct http_exchange *x); /* false: it stays as it is */
+void deflate_free(struct http_deflate *d);
+
+struct http_inflate;
+enum inflate_result {
+	INFLATE_OK,
+	INFLATE_BROKEN,
+	INFLATE_STOPPED /* data() said so */
+};
+/* In the arena; NULL: no memory. */
+struct http_inflate *inflate_new(struct arena *a);
+enum inflate_result inflate_feed(struct http_inflate *i, const char *p, size_t n,
+				 bool (*data)(void *arg, const char *p, size_t n), void *arg);
+bool inflate_done(const struct http_inflate *i); /* not in the middle of a member */
 
 /*
  * Percent-decode s into out (room for s.n bytes); with `form` '+' is a blank.

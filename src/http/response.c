@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/mem.h"
 #include "http_internal.h"
+#include "validate_internal.h"
 
 enum {
 	TEXT_BYTES = 1024 /* of an error for the client; longer ones are cut */
@@ -173,76 +173,14 @@ uint64_t answer_bytes(const struct answer *a)
 	return a->kind == ANSWER_FD ? a->fd_bytes : a->n;
 }
 
-/* ---- compression ---- */
-
-static bool wants_gzip(const struct http_exchange *x)
+/* The same answer with another body. */
+void answer_body_replace(struct http_exchange *x, char *body, size_t n)
 {
-	const struct answer *a = &x->answer;
-	struct str list, part;
+	struct answer *a = &x->answer, kept = *a;
 
-	if (x->server->o.gzip_level == 0 || a->n < HTTP_GZIP_BYTES_MIN || a->kind == ANSWER_FD)
-		return false;
-	for (const struct answer_header *h = a->headers; h; h = h->next) {
-		struct str name = str_of(h->name), value = str_of(h->value);
-
-		if (str_eq_nocase(name, STR("content-encoding")))
-			return false;
-		if (str_eq_nocase(name, STR("content-type")) && !str_starts(value, STR("text/")) &&
-		    !str_starts(value, STR("application/json")))
-			return false;
-	}
-	list = http_header(&x->req, "Accept-Encoding");
-	while (list.n > 0 && str_split(&list, ',', &part)) {
-		struct str coding = str_trim(str_make(part.p, str_find(part, ';')));
-		struct str q = str_trim(
-			str_make(part.p + str_find(part, '='), part.n - str_find(part, '=')));
-
-		if (str_eq_nocase(coding, STR("gzip")))
-			return !str_eq_z(q, "=0") && !str_starts(q, STR("=0.0"));
-	}
-	return false;
-}
-
-/* Replaces the body by its compressed form where that is smaller. */
-static void compress_body(struct http_exchange *x)
-{
-	struct answer *a = &x->answer;
-	z_stream z = { 0 };
-	size_t room = a->n - 1;
-	char *out = malloc(room);
-	struct answer_header *headers = a->headers;
-	bool has_type = a->has_type;
-	unsigned status = a->status;
-	size_t n;
-	union {
-		const char *from;
-		Bytef *to;
-	} in = { .from = a->p };
-
-	/* 15 bits of window, +16 for gzip's frame (zlib.h, deflateInit2) */
-	if (!out || a->n > UINT32_MAX ||
-	    deflateInit2(&z, x->server->o.gzip_level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) !=
-		    Z_OK) {
-		free(out);
-		return;
-	}
-	z.next_in = in.to;
-	z.avail_in = (uInt)a->n;
-	z.next_out = (Bytef *)out;
-	z.avail_out = (uInt)room;
-	if (deflate(&z, Z_FINISH) != Z_STREAM_END) {
-		deflateEnd(&z);
-		free(out);
-		return;
-	}
-	n = z.total_out;
-	deflateEnd(&z);
 	answer_release(x);
-	answer_set(x, status, ANSWER_OWNED, out, n);
-	a->headers = headers;
-	a->has_type = has_type;
-	http_respond_header(&x->req, "Content-Encoding", STR("gzip"));
-	http_respond_header(&x->req, "Vary", STR("Accept-Encoding"));
+	*a = kept;
+	answer_set(x, kept.status, ANSWER_OWNED, body, n);
 }
 
 /* ---- sending ---- */
@@ -276,6 +214,19 @@ static struct MHD_Response *response_of_memory(struct answer *a)
 	return r;
 }
 
+/* Its coding, and what the client's conditions make of it. */
+static void answer_finish(struct http_exchange *x)
+{
+	precondition_tag(x);
+	if (answer_is_compressible(x)) {
+		http_respond_header(&x->req, "Vary", STR("Accept-Encoding"));
+		if (coding_is_accepted(http_header(&x->req, "Accept-Encoding"), STR("gzip")) &&
+		    answer_compress(x))
+			precondition_tag_coded(x);
+	}
+	precondition_apply(x);
+}
+
 enum MHD_Result exchange_queue(struct http_exchange *x)
 {
 	struct answer *a = &x->answer;
@@ -283,12 +234,11 @@ enum MHD_Result exchange_queue(struct http_exchange *x)
 	enum MHD_Result ret;
 
 	REQUIRE(a->kind != ANSWER_NONE);
-	if (wants_gzip(x))
-		compress_body(x);
+	answer_finish(x);
 	r = a->kind == ANSWER_FD && a->fd_bytes > 0 ? response_of_fd(a) : response_of_memory(a);
 	if (!r)
 		return MHD_NO; /* out of memory or descriptors: the connection is closed */
-	if (!a->has_type && answer_bytes(a) > 0)
+	if (!a->has_type && answer_bytes(a) > 0 && a->status != 304)
 		MHD_add_response_header(r, "Content-Type", "application/json");
 	MHD_add_response_header(r, "X-Request-Id", x->req.id.p);
 	for (const struct answer_header *h = a->headers; h; h = h->next)

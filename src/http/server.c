@@ -244,7 +244,7 @@ static void on_completed(void *server, struct MHD_Connection *mhd, void **contex
 	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_HTTP_STATUS);
 	done.sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->raw_sent;
 	done.status = info ? info->http_status : done.sent ? x->answer.status : 0;
-	done.body_bytes = answer_bytes(&x->answer);
+	done.body_bytes = x->answer.status == 304 ? 0 : answer_bytes(&x->answer);
 	done.received_bytes = x->received;
 	done.us = now_us - x->req.start_us;
 	metric_add(METRIC_http_us_total, done.us);
@@ -328,9 +328,11 @@ static void server_free(struct http_server *s)
 	s->ended = true;
 	watch_wake(s);
 	thread_join(&s->watch);
-	for (unsigned i = 0; i < s->loop_count; i++)
+	for (unsigned i = 0; i < s->loop_count; i++) {
 		if (s->loops[i].daemon)
 			MHD_stop_daemon(s->loops[i].daemon);
+		deflate_free(s->loops[i].deflate);
+	}
 	for (unsigned i = 0; i < s->linger_count; i++)
 		close(s->lingers[i].fd);
 	if (s->listen_fd >= 0)

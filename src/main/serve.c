@@ -167,6 +167,7 @@ static int server_open(struct server *s, struct err *err)
 		.threads = (unsigned)settings_number(settings, SETTING_threads),
 		.connections_max = (unsigned)settings_number(settings, SETTING_connections_max),
 		.trust_forwarded = settings_bool(settings, SETTING_trust_forwarded),
+		.gzip_level = (int)settings_number(settings, SETTING_gzip_level),
 		.log_requests = settings_bool(settings, SETTING_log_requests),
 	};
 

@@ -142,34 +142,14 @@ static int open_scanning(struct service *svc, struct err *err)
 	return hunt_start(svc, err);
 }
 
-/* Cursors are tied to the folder's secret, so that they outlive a restart and nobody can make one.
+/*
+ * Cursors are tied to the folder's key, so that they outlive a restart and nobody
+ * can make one; what service_sign signs is tied to another.
  */
-static int cursor_key_read(struct service *svc, struct err *err)
+static int keys_read(struct service *svc, struct err *err)
 {
-	struct io_file *f;
-	uint8_t key[8];
-	int rc = svc->io->open(svc->io, "cursor.key", O_RDONLY, &f, err);
-
-	if (rc == 0) {
-		rc = io_pread(f, key, sizeof key, 0, err);
-		svc->io->close(svc->io, f);
-	} else if (rc == -ERR_NOT_FOUND) {
-		rand_bytes(key, sizeof key);
-		TRY(svc->io->open(svc->io, "cursor.key", O_RDWR | O_CREAT, &f, err));
-		rc = svc->io->pwrite(svc->io, f, key, sizeof key, 0, err);
-		if (rc == 0)
-			rc = svc->io->sync(svc->io, f, err);
-		svc->io->close(svc->io, f);
-		if (rc == 0)
-			rc = svc->io->sync_dir(svc->io, "", err);
-	}
-	if (rc == -ERR_CORRUPT) { /* cut by a crash before anybody had a cursor */
-		TRY(svc->io->unlink(svc->io, "cursor.key", err));
-		return cursor_key_read(svc, err);
-	}
-	if (rc == 0)
-		memcpy(&svc->cursor_key, key, sizeof key);
-	return rc;
+	TRY(instance_key_read(svc, "cursor.key", &svc->cursor_key, sizeof svc->cursor_key, err));
+	return instance_key_read(svc, "sign.key", svc->sign_key, sizeof svc->sign_key, err);
 }
 
 static int service_open_parts(struct service *svc, struct err *err)
@@ -181,7 +161,7 @@ static int service_open_parts(struct service *svc, struct err *err)
 	TRY(folder_make(svc->data, err));
 	TRY(folder_lock(svc, err));
 	TRY(open_stores(svc, err));
-	TRY(cursor_key_read(svc, err));
+	TRY(keys_read(svc, err));
 	TRY(pool_new(&svc->pool, POOL_THREADS, err));
 	TRY(pool_new(&svc->compilers, COMPILER_THREADS, err));
 	svc->reports = report_cache_new();

@@ -24,9 +24,10 @@ enum {
 /* See service.h. Members are set up in this order and torn down in reverse. */
 struct service {
 	struct service_options options;
-	char *data;          /* owned copy of options.data */
-	char instance[33];   /* lease owner: random for each start */
-	uint64_t cursor_key; /* see stream_cursor_key */
+	char *data;           /* owned copy of options.data */
+	char instance[33];    /* lease owner: random for each start */
+	uint64_t cursor_key;  /* see stream_cursor_key */
+	uint8_t sign_key[32]; /* see service_sign */
 	int lock_fd;
 	struct clock *clock;
 	struct io *io;
@@ -81,6 +82,14 @@ static inline bool struck_again(unsigned *tries, int rc, const struct scan_child
 {
 	return rc == -ERR_DIED && scan_child_is_struck(child) && ++*tries < STRUCK_TRIES;
 }
+
+/* ---- keys.c ---- */
+/*
+ * The n random bytes (at most 64) of the file `name` in the data folder, made and
+ * made durable at the first start. Before anything else uses them.
+ */
+MUST_USE int instance_key_read(struct service *svc, const char *name, void *ret, size_t n,
+			       struct err *err);
 
 /* ---- files.c ---- */
 /* Erase the bytes of removed samples that a crash left over; what cannot be is logged. */

@@ -100,6 +100,38 @@ static void test_after_end(void **state)
 	assert_true(test_aborts(add_after_end, &c, "required: !h->ended"));
 }
 
+/* RFC 4231, cases 1, 2 and 6. */
+static void test_hmac(void **state)
+{
+	static const struct {
+		const char *key_byte; /* repeated */
+		size_t key_n;
+		const char *key, *text, *want;
+	} rows[] = {
+		{ "\x0b", 20, NULL, "Hi There",
+		  "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7" },
+		{ NULL, 4, "Jefe", "what do ya want for nothing?",
+		  "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843" },
+		{ "\xaa", 131, NULL, "Test Using Larger Than Block-Size Key - Hash Key First",
+		  "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54" },
+	};
+	uint8_t got[SHA256_BYTES], want[SHA256_BYTES];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		char key[131];
+
+		memset(key, rows[i].key_byte ? rows[i].key_byte[0] : 0, sizeof key);
+		if (rows[i].key)
+			memcpy(key, rows[i].key, rows[i].key_n);
+		assert_true(hex_decode(str_of(rows[i].want), want, sizeof want));
+		hmac_sha256_of(key, rows[i].key_n, rows[i].text, strlen(rows[i].text), got);
+		assert_true(secret_equal(got, want, sizeof got));
+		got[SHA256_BYTES - 1] ^= 1;
+		assert_false(secret_equal(got, want, sizeof got));
+	}
+}
+
 static void test_crc(void **state)
 {
 	static const uint8_t zeros[32] = { 0 };
@@ -233,9 +265,13 @@ static void test_hash64_collisions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_digests),           cmocka_unit_test(test_pieces),
-		cmocka_unit_test(test_after_end),         cmocka_unit_test(test_crc),
-		cmocka_unit_test(test_crc_both),          cmocka_unit_test(test_hash64_avalanche),
+		cmocka_unit_test(test_digests),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_after_end),
+		cmocka_unit_test(test_crc),
+		cmocka_unit_test(test_hmac),
+		cmocka_unit_test(test_crc_both),
+		cmocka_unit_test(test_hash64_avalanche),
 		cmocka_unit_test(test_hash64_collisions),
 	};
 

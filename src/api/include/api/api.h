@@ -15,6 +15,7 @@ struct api_options {
 	unsigned threads;    /* loop threads; 0: one per processor */
 	unsigned connections_max;
 	bool trust_forwarded; /* behind one's own proxy */
+	int gzip_level;       /* of answers; 0: never */
 	bool log_requests;
 };
 

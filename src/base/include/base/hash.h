@@ -1,5 +1,6 @@
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,11 @@ void hasher_add(struct hasher *h, const void *p, size_t n);
 void hasher_end(struct hasher *h, struct hashes *ret); /* then reset before reuse */
 
 void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES]);
+/* HMAC-SHA256 (RFC 2104) with a key of key_n bytes. */
+void hmac_sha256_of(const void *key, size_t key_n, const void *p, size_t n,
+		    uint8_t ret[SHA256_BYTES]);
+/* Are they the same? Takes as long whatever they are: for secrets. */
+bool secret_equal(const void *a, const void *b, size_t n);
 /* CRC-32C (Castagnoli), hardware where there is; start with crc = 0. */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
 /* The same by tables, for machines without the instruction (and to test against). */

@@ -82,6 +82,20 @@ struct str http_base_url(struct http_request *req);
  */
 void http_respond_header(struct http_request *req, const char *name, struct str value);
 
+/*
+ * Validators of the 200 that is to come: with one of them http itself answers
+ * conditional requests with GET and HEAD (RFC 9110 section 13: 304, 412), and
+ * both make ranges of http_respond_fd() resumable. Called before the body is
+ * given or after.
+ */
+/* What stays the same exactly as long as the bytes do; without quotes. */
+void http_respond_etag(struct http_request *req, struct str opaque);
+/* The same, made of the body. */
+void http_respond_etag_of_body(struct http_request *req);
+void http_respond_modified(struct http_request *req, int64_t unix_s);
+/* The tag, quoted, that http_respond_etag_of_body would give this body. In the arena. */
+struct str http_etag_of(struct http_request *req, struct str body);
+
 /* Body is copied. An empty one sends Content-Length: 0. */
 void http_respond(struct http_request *req, unsigned status, struct str body);
 /* Body must live as long as the server: constants, embedded files. */
@@ -91,7 +105,8 @@ void http_respond_arena(struct http_request *req, unsigned status, struct str bo
 /* Moved: *body is empty after. A failed buffer is answered with 500 through on_error. */
 void http_respond_buf(struct http_request *req, unsigned status, struct buf *body);
 /*
- * `n` bytes of a file from `offset`, by sendfile. The descriptor stays the
+ * `n` bytes of a file from `offset`, by sendfile, or the part of them that a
+ * Range header asks for (206, 416). The descriptor stays the
  * caller's and must stay open until release(arg), which is called exactly once
  * when the request ends, from the loop thread; release may be NULL.
  */

@@ -52,6 +52,14 @@ struct packs *service_packs(struct service *svc);
 struct clock *service_clock(struct service *svc);
 const struct service_options *service_get_options(const struct service *svc);
 
+/*
+ * A MAC (HMAC-SHA256) over these bytes with a secret of the data folder, so that
+ * what left us can be known again, after a restart too. `purpose` keeps apart
+ * what is signed for different ends; at most 32 characters. Any thread.
+ */
+void service_sign(struct service *svc, const char *purpose, const void *p, size_t n,
+		  uint8_t ret[32]);
+
 /* Blocking work off the HTTP loops: a bounded pool. ERR_BUSY when its queue is full. */
 MUST_USE int service_run(struct service *svc, void (*fn)(void *arg), void *arg, struct err *err);
 
