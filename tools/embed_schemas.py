@@ -2,7 +2,8 @@
 """Turn src/api/schema/*.json into a C header: embed_schemas.py OUT FOLDER.
 
 Each NAME.json becomes a row {name, json} of api_schemas. queries.json maps a
-route's pattern to its query parameters (OpenAPI parameter objects).
+route's pattern (for GET, or with another method before it: "DELETE /path") to
+its query parameters (OpenAPI parameter objects).
 """
 import json
 import pathlib

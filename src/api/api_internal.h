@@ -8,6 +8,7 @@
 #include "http/request.h"
 #include "http/server.h"
 #include "http/upload.h"
+#include "object.h"
 #include "service/files.h"
 #include "service/users.h"
 
@@ -85,8 +86,10 @@ void api_run(struct http_request *req, struct api *api, void (*fn)(void *arg), v
 /* ---- objects ---- */
 /* The file named by the path's first parameter; false: answered. */
 bool api_find_file(struct http_request *req, struct api *api, struct file_info *ret);
-void api_file_object(struct json *j, struct http_request *req, const uint8_t *sha256,
-		     struct str report);
+struct object file_object(const struct file_info *file, struct arena *arena);
+/* The file of that hash, or where it is gone an object without attributes. For lists. */
+MUST_USE int file_object_find(struct api *api, const uint8_t sha256[SHA256_BYTES],
+			      struct arena *arena, struct object *ret, struct err *err);
 
 /* ---- tokens.c: single-use upload addresses ---- */
 struct upload_tokens *upload_tokens_new(void);

@@ -2,8 +2,6 @@
 
 #include <stdarg.h>
 
-#include "base/hex.h"
-
 static void link_put(struct buf *out, struct http_request *req, const char *fmt, va_list ap)
 	PRINTF_LIKE(3, 0);
 
@@ -127,17 +125,4 @@ bool api_id(struct http_request *req, const char *what, int64_t *ret)
 	}
 	*ret = (int64_t)v;
 	return true;
-}
-
-void api_file_object(struct json *j, struct http_request *req, const uint8_t *sha256,
-		     struct str report)
-{
-	char hex[2 * SHA256_BYTES + 1];
-
-	hex_encode(sha256, SHA256_BYTES, hex);
-	json_kv_z(j, "type", "file");
-	json_kv_z(j, "id", hex);
-	api_links_self(j, req, "/files/%s", hex);
-	json_key(j, "attributes");
-	json_raw(j, report);
 }

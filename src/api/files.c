@@ -1,3 +1,4 @@
+#include "answer.h"
 #include "api_internal.h"
 
 #include <stdio.h>
@@ -204,28 +205,59 @@ bool api_find_file(struct http_request *req, struct api *api, struct file_info *
 	return rc == 0;
 }
 
-static void send_file(struct http_request *req, const uint8_t *sha256, struct str report)
+struct object file_object(const struct file_info *file, struct arena *arena)
 {
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	struct json j;
+	char *hex = arena_must(arena, 2 * SHA256_BYTES + 1);
 
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_obj(&j);
-	api_file_object(&j, req, sha256, report);
-	json_obj_end(&j);
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
+	hex_encode(file->hashes.sha256, SHA256_BYTES, hex);
+	return (struct object){ .type = &object_types[OBJECT_file],
+				.id = str_of(hex),
+				.key = file->id,
+				.attributes = file->report };
+}
+
+int file_find(struct api *api, int64_t user_id, struct str id, struct arena *arena,
+	      struct object *ret, struct err *err)
+{
+	struct file_info file;
+
+	(void)user_id; /* everyone sees every sample */
+	TRY(file_get(api->svc, id, arena, &file, err));
+	*ret = file_object(&file, arena);
+	return 0;
+}
+
+int file_object_find(struct api *api, const uint8_t sha256[SHA256_BYTES], struct arena *arena,
+		     struct object *ret, struct err *err)
+{
+	struct file_info file = { .id = 0 };
+	int rc = file_get_sha256(api->svc, sha256, arena, &file, err);
+
+	if (rc && rc != -ERR_NOT_FOUND)
+		return rc;
+	memcpy(file.hashes.sha256, sha256, SHA256_BYTES);
+	*ret = file_object(&file, arena);
+	return 0;
 }
 
 void get_file(struct http_request *req, void *arg)
 {
-	struct file_info file;
+	object_get(req, arg, OBJECT_file);
+}
 
-	if (api_find_file(req, arg, &file))
-		send_file(req, file.hashes.sha256, file.report);
+/* weir runs no samples: an object without members for every file there is. */
+void get_behaviour_summary(struct http_request *req, void *arg)
+{
+	struct file_info file;
+	struct answer a;
+
+	if (!api_find_file(req, arg, &file))
+		return;
+	answer_begin(&a, arg, req, NULL);
+	json_key(&a.json, "data");
+	json_obj(&a.json);
+	json_obj_end(&a.json);
+	answer_send(&a);
 }
 
 void post_analyse(struct http_request *req, void *arg)
@@ -274,89 +306,4 @@ void delete_file(struct http_request *req, void *arg)
 
 	*call = (struct file_call){ req, arg };
 	api_run(req, arg, delete_file_run, call);
-}
-
-/* ---- Analyses ---- */
-
-static bool find_analysis(struct http_request *req, struct api *api, struct analysis_info *ret)
-{
-	struct err err;
-	int rc = analysis_get(api->svc, req->params[0], req->arena, ret, &err);
-
-	if (rc == -ERR_NOT_FOUND || rc == -ERR_INVALID)
-		api_not_found(req, "Analysis", req->params[0]);
-	else if (rc)
-		api_fail(req, rc, &err);
-	return rc == 0;
-}
-
-static void put_analysis(struct json *j, struct http_request *req, const struct analysis_info *a)
-{
-	static const char *const states[] = { "queued", "in-progress", "completed" };
-	static const char *const categories[] = { "malicious",  "suspicious",
-						  "undetected", "harmless",
-						  "timeout",    "confirmed-timeout",
-						  "failure",    "type-unsupported" };
-
-	json_kv_z(j, "type", "analysis");
-	json_kv_str(j, "id", req->params[0]);
-	api_links_self(j, req, "/analyses/" STR_FMT, STR_ARG(req->params[0]));
-	json_key(j, "attributes");
-	json_obj(j);
-	json_kv_i64(j, "date", a->completed_s ? a->completed_s : a->created_s);
-	json_kv_z(j, "status", states[a->state]);
-	json_key(j, "stats");
-	json_obj(j);
-	for (size_t i = 0; i < sizeof categories / sizeof categories[0]; i++)
-		json_kv_i64(j, categories[i], 0);
-	json_obj_end(j);
-	json_key(j, "results");
-	json_obj(j);
-	json_obj_end(j);
-	if (a->generation)
-		json_kv_i64(j, "hunting_generation", a->generation);
-	if (a->state == ANALYSIS_COMPLETED) {
-		json_key(j, "not_run");
-		json_raw(j, a->not_run.n ? a->not_run : STR("[]"));
-	}
-	json_obj_end(j);
-}
-
-void get_analysis(struct http_request *req, void *arg)
-{
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	struct analysis_info a;
-	struct json j;
-
-	if (!find_analysis(req, arg, &a))
-		return;
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_obj(&j);
-	put_analysis(&j, req, &a);
-	json_obj_end(&j);
-	json_key(&j, "meta");
-	json_obj(&j);
-	json_obj_end(&j);
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
-}
-
-void get_analysis_item(struct http_request *req, void *arg)
-{
-	struct api *api = arg;
-	struct analysis_info a;
-	struct file_info file;
-	struct err err;
-	int rc;
-
-	if (!find_analysis(req, api, &a))
-		return;
-	rc = file_get_sha256(api->svc, a.sha256, req->arena, &file, &err);
-	if (rc)
-		api_fail(req, rc, &err);
-	else
-		send_file(req, a.sha256, file.report);
 }

@@ -12,9 +12,21 @@ static const char *const method_names[HTTP_METHOD_COUNT] = {
 	[HTTP_PATCH] = "patch", [HTTP_DELETE] = "delete",
 };
 
-static void put_parameters(struct json *j, const char *pattern)
+/* A key of queries.json is a path, for GET, or "DELETE /path". */
+static bool key_is_of(const char *key, const struct http_route *r)
 {
-	const char *p = pattern;
+	const char *method = http_method_name(r->method);
+	size_t n = strlen(method);
+
+	if (key[0] == '/')
+		return r->method == HTTP_GET && strcmp(key, r->pattern) == 0;
+	return strncmp(key, method, n) == 0 && key[n] == ' ' &&
+	       strcmp(key + n + 1, r->pattern) == 0;
+}
+
+static void put_parameters(struct json *j, const struct http_route *r)
+{
+	const char *p = r->pattern;
 
 	json_key(j, "parameters");
 	json_arr(j);
@@ -32,7 +44,7 @@ static void put_parameters(struct json *j, const char *pattern)
 		p = end;
 	}
 	for (size_t i = 0; i < api_query_schema_count; i++) {
-		if (strcmp(api_query_schemas[i].pattern, pattern) == 0)
+		if (key_is_of(api_query_schemas[i].pattern, r))
 			json_raw(j, api_query_schemas[i].json);
 	}
 	json_arr_end(j);
@@ -86,13 +98,29 @@ static void put_body(struct json *j, const struct http_route *r)
 				"{\"$ref\":\"#/components/schemas/hunting_ruleset_request\"}}}}"));
 }
 
-static void put_operation(struct json *j, const struct http_route *r)
+/* A handler that serves several routes is told apart by a number. */
+static void put_operation_id(struct json *j, const struct http_route *routes, size_t i)
 {
+	AUTO(buf_release) struct buf id = BUF_INIT(256);
+	unsigned before = 0;
+
+	for (size_t k = 0; k < i; k++)
+		before += strcmp(routes[k].name, routes[i].name) == 0;
+	buf_add_z(&id, routes[i].name);
+	if (before)
+		buf_addf(&id, "_%u", before + 1);
+	json_kv_str(j, "operationId", buf_str(&id));
+}
+
+static void put_operation(struct json *j, const struct http_route *routes, size_t i)
+{
+	const struct http_route *r = &routes[i];
+
 	json_key(j, method_names[r->method]);
 	json_obj(j);
-	json_kv_z(j, "operationId", r->name);
+	put_operation_id(j, routes, i);
 	json_kv_z(j, "summary", r->summary);
-	put_parameters(j, r->pattern);
+	put_parameters(j, r);
 	put_body(j, r);
 	if (r->flags != WHO_OPEN) {
 		json_key(j, "security");
@@ -142,7 +170,7 @@ void openapi_render(struct buf *out, const struct http_route *routes, size_t n)
 		json_obj(&j);
 		for (size_t k = i; k < n; k++) {
 			if (strcmp(routes[k].pattern, routes[i].pattern) == 0)
-				put_operation(&j, &routes[k]);
+				put_operation(&j, routes, k);
 		}
 		json_obj_end(&j);
 	}

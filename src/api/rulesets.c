@@ -1,20 +1,14 @@
+#include "answer.h"
 #include "api_internal.h"
-
-#include <stdio.h>
-
-#include "base/hex.h"
+#include "relationship.h"
 #include "service/rulesets.h"
-
-enum {
-	RULESET_LIMIT_MAX = 40,
-	RULESET_LIMIT_NONE = 10
-};
 
 /* ---- Writing a ruleset ---- */
 
-static void put_ruleset_attributes(struct json *j, const struct ruleset *r)
+static void write_ruleset(struct json *j, const void *arg)
 {
-	json_key(j, "attributes");
+	const struct ruleset *r = arg;
+
 	json_obj(j);
 	json_kv_str(j, "name", r->name);
 	json_kv_str(j, "rules", r->rules);
@@ -35,38 +29,28 @@ static void put_ruleset_attributes(struct json *j, const struct ruleset *r)
 	json_obj_end(j);
 }
 
-static void put_ruleset(struct json *j, struct http_request *req, const struct ruleset *r)
+static struct object ruleset_object(const struct ruleset *r, struct arena *arena)
 {
-	char id[24];
-
-	snprintf(id, sizeof id, "%lld", (long long)r->id);
-	json_kv_z(j, "type", "hunting_ruleset");
-	json_kv_z(j, "id", id);
-	api_links_self(j, req, "/intelligence/hunting_rulesets/%s", id);
-	put_ruleset_attributes(j, r);
+	return (struct object){ .type = &object_types[OBJECT_hunting_ruleset],
+				.id = str_of(arena_printf(arena, "%lld", (long long)r->id)),
+				.key = r->id,
+				.attributes = object_json(arena, write_ruleset, r) };
 }
 
 /* `beside`: type and id also beside "data", as VirusTotal's documentation of POST has them. */
 static void send_ruleset(struct http_request *req, const struct ruleset *r, bool beside)
 {
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	char id[24];
-	struct json j;
+	const struct object o = ruleset_object(r, req->arena);
+	struct answer a;
 
-	snprintf(id, sizeof id, "%lld", (long long)r->id);
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_obj(&j);
-	put_ruleset(&j, req, r);
-	json_obj_end(&j);
+	answer_begin(&a, NULL, req, NULL);
+	json_key(&a.json, "data");
+	object_put(&a, &o);
 	if (beside) {
-		json_kv_z(&j, "type", "hunting_ruleset");
-		json_kv_z(&j, "id", id);
+		json_kv_z(&a.json, "type", o.type->name);
+		json_kv_str(&a.json, "id", o.id);
 	}
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
+	answer_send(&a);
 }
 
 /* ---- Reading what clients send ---- */
@@ -362,73 +346,39 @@ void delete_ruleset(struct http_request *req, void *arg)
 		      &err);
 }
 
+int ruleset_find(struct api *api, int64_t user_id, struct str id, struct arena *arena,
+		 struct object *ret, struct err *err)
+{
+	struct ruleset r;
+	uint64_t number;
+
+	if (!str_to_u64(id, INT64_MAX, &number))
+		return err_set(err, ERR_NOT_FOUND, "no such ruleset");
+	TRY(ruleset_get(api->svc, user_id, (int64_t)number, arena, &r, err));
+	*ret = ruleset_object(&r, arena);
+	return 0;
+}
+
 void get_ruleset(struct http_request *req, void *arg)
 {
-	struct api *api = arg;
-	struct ruleset r;
-	struct err err;
-	int64_t id;
-	int rc;
-
-	if (!api_id(req, "Hunting ruleset", &id))
-		return;
-	rc = ruleset_get(api->svc, api_user_id(req), id, req->arena, &r, &err);
-	if (rc)
-		ruleset_fail(req, rc, &err, STR(""));
-	else
-		send_ruleset(req, &r, false);
+	object_get(req, arg, OBJECT_hunting_ruleset);
 }
 
 /* ---- The list ---- */
 
-static const struct {
-	const char *name;
-	enum ruleset_order order;
-} orders[] = {
-	{ "name", RULESET_BY_NAME },
-	{ "creation_date", RULESET_BY_CREATED },
-	{ "modification_date", RULESET_BY_MODIFIED },
-};
+/* What page_rules.orders[i] is called below. */
+static const enum ruleset_order orders[] = { RULESET_BY_NAME, RULESET_BY_CREATED,
+					     RULESET_BY_MODIFIED };
+static const char *const order_names[] = { "name", "creation_date", "modification_date", NULL };
+static const struct page_rules ruleset_rules = { .filter = true, .orders = order_names };
 
-/* order=name, name+, name-; the plus may have become a blank. */
-static bool read_order(struct http_request *req, struct ruleset_query *q)
+/* The position: "<id>.<value that the order looks at>". */
+static struct str position_of(const struct ruleset_query *q, const struct ruleset *last,
+			      struct arena *arena)
 {
-	struct str text = http_query(req, "order");
+	AUTO(buf_release) struct buf text = BUF_INIT(PAGE_POSITION_BYTES);
 
-	q->order = RULESET_BY_ID;
-	if (!text.p || !text.n)
-		return true;
-	q->descending = text.p[text.n - 1] == '-';
-	if (q->descending || text.p[text.n - 1] == '+' || text.p[text.n - 1] == ' ')
-		text.n--;
-	for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
-		if (str_eq_z(text, orders[i].name)) {
-			q->order = orders[i].order;
-			return true;
-		}
-	}
-	api_error(req, 400, "BadRequestError",
-		  "order \"" STR_FMT
-		  "\" is not valid. Valid orders are: name,creation_date,modification_date",
-		  STR_ARG(text.n > 64 ? str_make(text.p, 64) : text));
-	return false;
-}
-
-/*
- * The cursor: "<order><-|+><id>.<bytes of filter>.<filter><key>" in base64url. It
- * names its order and its filter, so that it stands alone.
- */
-enum {
-	RULESET_CURSOR_MAX = LIMIT_RULESET_NAME_BYTES + LIMIT_FILTER_BYTES + 96
-};
-
-static void put_cursor(struct buf *out, const struct ruleset_query *q, const struct ruleset *last)
-{
-	AUTO(buf_release) struct buf text = BUF_INIT(RULESET_CURSOR_MAX);
-
-	buf_addf(&text, "%d%c%lld.%zu.", (int)q->order, q->descending ? '-' : '+',
-		 (long long)last->id, q->filter.n);
-	buf_add_str(&text, q->filter);
+	buf_addf(&text, "%lld.", (long long)last->id);
 	switch (q->order) {
 	case RULESET_BY_NAME:
 		buf_add_str(&text, last->name);
@@ -442,126 +392,74 @@ static void put_cursor(struct buf *out, const struct ruleset_query *q, const str
 	case RULESET_BY_ID:
 		break;
 	}
-	base64url_encode(out, text.p, text.n);
+	return arena_str(arena, buf_str(&text));
 }
 
-static bool parse_cursor(struct str text, struct ruleset_query *q)
+static bool read_position(struct str text, struct ruleset_query *q)
 {
-	struct str rest, id, size;
-	uint64_t v, filter_bytes;
+	struct str id;
+	uint64_t v;
 
-	if (text.n <= 3 || text.p[0] < '0' || text.p[0] > '0' + RULESET_BY_MODIFIED ||
-	    (text.p[1] != '+' && text.p[1] != '-'))
-		return false;
-	rest = str_make(text.p + 2, text.n - 2);
-	if (!str_split(&rest, '.', &id) || !str_to_u64(id, INT64_MAX, &v) ||
-	    !str_split(&rest, '.', &size) || !str_to_u64(size, rest.n, &filter_bytes))
-		return false;
-	q->order = (enum ruleset_order)(text.p[0] - '0');
-	q->descending = text.p[1] == '-';
-	q->has_after = true;
-	q->after_id = (int64_t)v;
-	if (!rest.p)
-		rest = STR("");
-	q->filter = str_make(rest.p, (size_t)filter_bytes);
-	q->after_key = str_make(rest.p + filter_bytes, rest.n - (size_t)filter_bytes);
-	return true;
-}
-
-static bool read_cursor(struct http_request *req, struct ruleset_query *q)
-{
-	struct str cursor = http_query(req, "cursor"), asked = q->filter;
-	char *text;
-	size_t n;
-
-	if (!cursor.p || !cursor.n)
+	q->has_after = text.n > 0;
+	if (!q->has_after)
 		return true;
-	text = arena_must(req->arena, RULESET_CURSOR_MAX + 1);
-	if (!base64_decode(cursor, text, RULESET_CURSOR_MAX, &n) ||
-	    !parse_cursor(str_make(text, n), q)) {
-		api_error(req, 400, "BadRequestError", "Invalid cursor");
+	if (!str_split(&text, '.', &id) || !str_to_u64(id, INT64_MAX, &v))
 		return false;
-	}
-	if (asked.p && !str_eq(asked, q->filter)) {
-		api_error(req, 400, "BadRequestError", "The cursor belongs to another filter");
-		return false;
-	}
+	q->after_id = (int64_t)v;
+	q->after_key = text.p ? text : STR("");
 	return true;
 }
 
-static void put_list_links(struct json *j, struct http_request *req, const struct ruleset_query *q,
-			   struct str next)
+/* The list of one user's rulesets, which is also what the user leads to. */
+static int list_rulesets(struct api *api, int64_t owner_id, const struct page *page,
+			 struct arena *arena, struct related *ret, struct err *err)
 {
-	AUTO(buf_release) struct buf link = BUF_INIT(8 * LIMIT_CURSOR_BYTES);
+	struct ruleset_query q = { .owner_id = owner_id,
+				   .order = page->ordered ? orders[page->order] : RULESET_BY_ID,
+				   .descending = page->descending,
+				   .limit = page->limit,
+				   .filter = page->filter };
+	struct ruleset_page found;
+	struct object *objects;
 
-	json_key(j, "links");
-	json_obj(j);
-	buf_add_str(&link, http_base_url(req));
-	buf_add_str(&link, req->target);
-	json_kv_str(j, "self", buf_str(&link));
-	if (next.n) {
-		buf_reset(&link);
-		api_link(&link, req, "/intelligence/hunting_rulesets?");
-		if (q->filter.n) {
-			buf_add_z(&link, "filter=");
-			api_query_escape(&link, q->filter);
-			buf_add_c(&link, '&');
-		}
-		buf_addf(&link, "limit=%u&cursor=" STR_FMT, q->limit, STR_ARG(next));
-		json_kv_str(j, "next", buf_str(&link));
-	}
-	json_obj_end(j);
-}
-
-static void send_rulesets(struct http_request *req, const struct ruleset_query *q,
-			  const struct ruleset_page *page)
-{
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	AUTO(buf_release) struct buf next = BUF_INIT(LIMIT_CURSOR_BYTES);
-	struct json j;
-
-	if (page->more)
-		put_cursor(&next, q, &page->rows[page->count - 1]);
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_arr(&j);
-	for (size_t i = 0; i < page->count; i++) {
-		json_obj(&j);
-		put_ruleset(&j, req, &page->rows[i]);
-		json_obj_end(&j);
-	}
-	json_arr_end(&j);
-	json_key(&j, "meta");
-	json_obj(&j);
-	json_kv_i64(&j, "count", page->total);
-	if (next.n)
-		json_kv_str(&j, "cursor", buf_str(&next));
-	json_obj_end(&j);
-	put_list_links(&j, req, q, buf_str(&next));
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
+	if (!read_position(page->position, &q))
+		return err_set(err, ERR_INVALID, "Invalid cursor");
+	TRY(ruleset_list(api->svc, &q, arena, &found, err));
+	objects = arena_must(arena, (found.count + 1) * sizeof *objects);
+	for (size_t i = 0; i < found.count; i++)
+		objects[i] = ruleset_object(&found.rows[i], arena);
+	*ret = (struct related){ .objects = objects, .count = found.count, .total = found.total };
+	if (found.more)
+		ret->next = position_of(&q, &found.rows[found.count - 1], arena);
+	return 0;
 }
 
 struct rulesets_call {
 	struct http_request *req;
 	struct api *api;
-	struct ruleset_query query;
+	struct view view;
+	struct page page;
 };
 
 static void get_rulesets_run(void *arg)
 {
 	struct rulesets_call *call = arg;
 	struct http_request *req = call->req;
-	struct ruleset_page page;
+	struct related found;
+	struct answer a;
 	struct err err;
-	int rc = ruleset_list(call->api->svc, &call->query, req->arena, &page, &err);
+	int rc;
 
-	if (rc)
-		api_fail(req, rc, &err);
-	else
-		send_rulesets(req, &call->query, &page);
+	answer_begin(&a, call->api, req, &call->view);
+	rc = list_rulesets(call->api, api_user_id(req), &call->page, req->arena, &found, &err);
+	answer_fail(&a, rc, &err);
+	if (!rc) {
+		answer_list(&a);
+		for (size_t i = 0; i < found.count; i++)
+			object_put(&a, &found.objects[i]);
+		answer_list_end(&a, &call->page, found.next, found.total);
+	}
+	answer_send(&a);
 	http_request_resume(req);
 }
 
@@ -571,10 +469,7 @@ void get_rulesets(struct http_request *req, void *arg)
 
 	call->req = req;
 	call->api = arg;
-	call->query.owner_id = api_user_id(req);
-	call->query.filter = http_query(req, "filter");
-	if (!api_limit(req, RULESET_LIMIT_NONE, RULESET_LIMIT_MAX, &call->query.limit) ||
-	    !read_order(req, &call->query) || !read_cursor(req, &call->query))
-		return;
-	api_run(req, arg, get_rulesets_run, call);
+	if (view_read(req, &call->view) &&
+	    page_read(arg, req, &ruleset_rules, STR(""), &call->view, &call->page))
+		api_run(req, arg, get_rulesets_run, call);
 }

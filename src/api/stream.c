@@ -1,3 +1,4 @@
+#include "answer.h"
 #include "api_internal.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@ struct stream_call {
 	struct http_request *req;
 	struct api *api;
 	struct stream_request ask;
+	struct view view;
 	int64_t seq;
 };
 
@@ -32,7 +34,7 @@ static bool read_order(struct http_request *req, struct stream_request *ask)
 	return false;
 }
 
-static bool read_ask(struct http_request *req, struct stream_request *ask)
+static bool read_ask(struct http_request *req, struct view *view, struct stream_request *ask)
 {
 	struct str limit = http_query(req, "limit");
 
@@ -40,25 +42,33 @@ static bool read_ask(struct http_request *req, struct stream_request *ask)
 	ask->filter = http_query(req, "filter");
 	ask->cursor = http_query(req, "cursor");
 	ask->has_limit = limit.p != NULL;
-	ask->has_descriptors_only = http_query(req, "descriptors_only").p != NULL;
-	return api_limit(req, 10, LIMIT_PAGE, &ask->limit) &&
-	       api_bool(req, "descriptors_only", false, &ask->descriptors_only) &&
-	       read_order(req, ask);
+	if (!view_read(req, view))
+		return false;
+	ask->has_descriptors_only = view->descriptors_given;
+	ask->descriptors_only = view->descriptors;
+	return api_limit(req, PAGE_LIMIT_NONE, LIMIT_PAGE, &ask->limit) && read_order(req, ask);
 }
 
 /* ---- An entry as an object ---- */
 
-static void put_entity_id(struct json *j, const struct stream_entry *e)
-{
-	char hex[2 * SHA256_BYTES + 1];
+/* The kinds of entities are types of objects. */
+static const enum object_kind kinds[STREAM_KIND_MAX + 1] = {
+	[STREAM_FILE] = OBJECT_file,
+	[STREAM_URL] = OBJECT_url,
+	[STREAM_DOMAIN] = OBJECT_domain,
+	[STREAM_IP_ADDRESS] = OBJECT_ip_address,
+};
 
-	if (e->entity_kind == STREAM_FILE || e->entity_kind == STREAM_URL) {
-		REQUIRE(e->entity_id.n == SHA256_BYTES);
-		hex_encode(e->entity_id.p, SHA256_BYTES, hex);
-		json_z(j, hex);
-	} else {
-		json_str(j, e->entity_id);
-	}
+static struct str entity_id(const struct stream_entry *e, struct arena *arena)
+{
+	char *hex;
+
+	if (e->entity_kind != STREAM_FILE && e->entity_kind != STREAM_URL)
+		return e->entity_id;
+	REQUIRE(e->entity_id.n == SHA256_BYTES);
+	hex = arena_must(arena, 2 * SHA256_BYTES + 1);
+	hex_encode(e->entity_id.p, SHA256_BYTES, hex);
+	return str_of(hex);
 }
 
 static void put_sources(struct json *j, const struct stream_entry *e)
@@ -85,12 +95,12 @@ static void put_hunting_info(struct json *j, const struct stream_entry *e)
 		json_put_null(j);
 }
 
-static void put_context(struct json *j, const struct stream_entry *e)
+static void write_context(struct json *j, const void *arg)
 {
+	const struct stream_entry *e = arg;
 	char id[24];
 
 	snprintf(id, sizeof id, "%lld", (long long)e->seq);
-	json_key(j, "context_attributes");
 	json_obj(j);
 	json_kv_z(j, "notification_id", id);
 	json_kv_i64(j, "notification_date", e->date_s);
@@ -102,109 +112,71 @@ static void put_context(struct json *j, const struct stream_entry *e)
 	json_obj_end(j);
 }
 
-/* A file that was removed since: no attributes, but why. */
-static void put_gone(struct json *j, const char *type, const char *id)
+/* The entity, and in its context why it is there. */
+static struct object entry_object(const struct stream_entry *e, struct str report,
+				  struct arena *arena)
 {
-	char text[160];
-
-	snprintf(text, sizeof text, "%s with id \"%.100s\" not found", type, id);
-	json_key(j, "error");
-	json_obj(j);
-	json_kv_z(j, "code", "NotFoundError");
-	json_kv_z(j, "message", text);
-	json_obj_end(j);
-}
-
-static void put_entry(struct json *j, struct http_request *req, const struct stream_entry *e,
-		      struct str report, bool descriptor)
-{
-	static const char *const collections[] = { "", "files", "urls", "domains", "ip_addresses" };
-	char id[300];
-
 	REQUIRE(e->entity_kind >= 1 && e->entity_kind <= STREAM_KIND_MAX);
-	if (e->entity_kind == STREAM_FILE || e->entity_kind == STREAM_URL)
-		hex_encode(e->entity_id.p, SHA256_BYTES, id);
-	else
-		snprintf(id, sizeof id, STR_FMT, STR_ARG(e->entity_id));
-	json_obj(j);
-	json_kv_z(j, "type", stream_entity_name(e->entity_kind));
-	json_key(j, "id");
-	put_entity_id(j, e);
-	if (!descriptor) {
-		api_links_self(j, req, "/%s/%s", collections[e->entity_kind], id);
-		if (report.n) {
-			json_key(j, "attributes");
-			json_raw(j, report);
-		} else {
-			put_gone(j, stream_entity_name(e->entity_kind), id);
-		}
-	}
-	put_context(j, e);
-	json_obj_end(j);
+	return (struct object){ .type = &object_types[kinds[e->entity_kind]],
+				.id = entity_id(e, arena),
+				.attributes = report.n ? report : (struct str){ NULL, 0 },
+				.context = object_json(arena, write_context, e) };
 }
 
 /* ---- The page ---- */
 
-static void put_query_text(struct buf *link, const struct stream_answer *answer, struct str cursor)
-{
-	buf_add_z(link, "/ioc_stream?");
-	if (answer->filter.n) {
-		buf_add_z(link, "filter=");
-		api_query_escape(link, answer->filter);
-		buf_add_c(link, '&');
-	}
-	buf_addf(link, "limit=%u&order=date%s&descriptors_only=%s", answer->limit,
-		 answer->oldest_first ? "%2B" : "-", answer->descriptors_only ? "true" : "false");
-	if (cursor.n) {
-		buf_add_z(link, "&cursor=");
-		buf_add_str(link, cursor);
-	}
-}
-
-/* Both absolute; self replays this very page, next goes on. */
 static void put_links(struct json *j, struct http_request *req, const struct stream_answer *answer,
 		      struct str cursor)
 {
-	AUTO(buf_release) struct buf link = BUF_INIT(8 * LIMIT_CURSOR_BYTES);
+	const struct page_links links = {
+		.filter = answer->filter.n ? answer->filter : (struct str){ NULL, 0 },
+		.limit = answer->limit,
+		.order = answer->oldest_first ? STR("date+") : STR("date-"),
+		.descriptors_only = answer->descriptors_only ? STR("true") : STR("false"),
+		.cursor = cursor,
+		.next = answer->next,
+	};
 
-	json_key(j, "links");
-	json_obj(j);
-	api_link(&link, req, "%s", "");
-	put_query_text(&link, answer, cursor);
-	json_kv_str(j, "self", buf_str(&link));
-	if (answer->next.n) {
-		buf_reset(&link);
-		api_link(&link, req, "%s", "");
-		put_query_text(&link, answer, answer->next);
-		json_kv_str(j, "next", buf_str(&link));
-	}
-	json_obj_end(j);
+	page_put_links(j, req, &links);
 }
 
-static void send_page(struct http_request *req, const struct stream_answer *answer,
-		      struct str cursor)
+/* What the entity leads to is found by its number. */
+static void find_key(struct answer *a, const struct stream_entry *e, struct object *o)
 {
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	struct json j;
+	struct object file;
+	struct err err;
 
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_arr(&j);
-	for (size_t i = 0; i < answer->count; i++)
-		put_entry(&j, req, &answer->entries[i],
-			  answer->reports ? answer->reports[i] : STR(""), answer->descriptors_only);
-	json_arr_end(&j);
-	json_key(&j, "meta");
-	json_obj(&j);
-	json_kv_i64(&j, "count", (int64_t)answer->total);
-	if (answer->next.n)
-		json_kv_str(&j, "cursor", answer->next);
-	json_obj_end(&j);
-	put_links(&j, req, answer, cursor);
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
+	if (e->entity_kind != STREAM_FILE)
+		return;
+	answer_fail(a,
+		    file_object_find(a->api, (const uint8_t *)e->entity_id.p, a->req->arena, &file,
+				     &err),
+		    &err);
+	if (!a->rc)
+		o->key = file.key;
+}
+
+static void send_page(struct stream_call *call, const struct stream_answer *answer)
+{
+	struct http_request *req = call->req;
+	struct answer a;
+
+	call->view.descriptors = answer->descriptors_only;
+	answer_begin(&a, call->api, req, &call->view);
+	answer_list(&a);
+	for (size_t i = 0; i < answer->count; i++) {
+		struct object o =
+			entry_object(&answer->entries[i],
+				     answer->reports ? answer->reports[i] : STR(""), req->arena);
+
+		if (call->view.relationships.count)
+			find_key(&a, &answer->entries[i], &o);
+		object_put(&a, &o);
+	}
+	json_arr_end(&a.json);
+	page_put_meta(&a.json, (int64_t)answer->total, answer->next);
+	put_links(&a.json, req, answer, call->ask.cursor);
+	answer_send(&a);
 }
 
 static void get_stream_run(void *arg)
@@ -218,7 +190,7 @@ static void get_stream_run(void *arg)
 	if (rc)
 		api_fail(req, rc, &err);
 	else
-		send_page(req, &answer, call->ask.cursor);
+		send_page(call, &answer);
 	http_request_resume(req);
 }
 
@@ -235,7 +207,7 @@ void get_stream(struct http_request *req, void *arg)
 {
 	struct stream_call *call = new_call(req, arg);
 
-	if (read_ask(req, &call->ask))
+	if (read_ask(req, &call->view, &call->ask))
 		api_run(req, arg, get_stream_run, call);
 }
 
@@ -297,18 +269,21 @@ void delete_notification(struct http_request *req, void *arg)
 
 /* ---- One notification ---- */
 
-static void put_notification(struct json *j, struct http_request *req, const struct stream_entry *e)
+static void write_notification(struct json *j, const void *arg)
 {
-	json_kv_z(j, "type", "ioc_stream_notification");
-	json_kv_str(j, "id", req->params[0]);
-	api_links_self(j, req, "/ioc_stream_notifications/" STR_FMT, STR_ARG(req->params[0]));
-	json_key(j, "attributes");
+	const struct stream_entry *e = arg;
+	char hex[2 * SHA256_BYTES + 1];
+
 	json_obj(j);
 	json_kv_i64(j, "date", e->date_s);
 	json_kv_i64(j, "notification_date", e->date_s);
 	json_kv_z(j, "entity_type", stream_entity_name(e->entity_kind));
-	json_key(j, "entity_id");
-	put_entity_id(j, e);
+	if (e->entity_kind == STREAM_FILE || e->entity_kind == STREAM_URL) {
+		hex_encode(e->entity_id.p, SHA256_BYTES, hex);
+		json_kv_z(j, "entity_id", hex);
+	} else {
+		json_kv_str(j, "entity_id", e->entity_id);
+	}
 	json_kv_z(j, "origin", stream_origin_name(e->source_kind));
 	put_sources(j, e);
 	json_key(j, "tags");
@@ -317,34 +292,23 @@ static void put_notification(struct json *j, struct http_request *req, const str
 	json_obj_end(j);
 }
 
+int notification_find(struct api *api, int64_t user_id, struct str id, struct arena *arena,
+		      struct object *ret, struct err *err)
+{
+	struct stream_entry e;
+	uint64_t seq;
+
+	if (!str_to_u64(id, INT64_MAX, &seq))
+		return err_set(err, ERR_NOT_FOUND, "no such notification");
+	TRY(stream_find(api->svc, user_id, (int64_t)seq, arena, &e, err));
+	*ret = (struct object){ .type = &object_types[OBJECT_ioc_stream_notification],
+				.id = id,
+				.key = e.seq,
+				.attributes = object_json(arena, write_notification, &e) };
+	return 0;
+}
+
 void get_notification(struct http_request *req, void *arg)
 {
-	struct api *api = arg;
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	struct stream_entry e;
-	struct json j;
-	struct err err;
-	int64_t seq;
-	int rc;
-
-	if (!api_id(req, "Notification", &seq))
-		return;
-	rc = stream_find(api->svc, api_user_id(req), seq, req->arena, &e, &err);
-	if (rc == -ERR_NOT_FOUND) {
-		api_not_found(req, "Notification", req->params[0]);
-		return;
-	}
-	if (rc) {
-		api_fail(req, rc, &err);
-		return;
-	}
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_obj(&j);
-	put_notification(&j, req, &e);
-	json_obj_end(&j);
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
+	object_get(req, arg, OBJECT_ioc_stream_notification);
 }

@@ -500,34 +500,51 @@ void analysis_id_format(const uint8_t sha256[SHA256_BYTES], int64_t intake,
 	snprintf(ret, ANALYSIS_ID_CHARS + 1, "f-%s-%lld", hex, (long long)intake);
 }
 
+int analysis_id_parse(struct str id, uint8_t ret_sha256[SHA256_BYTES], int64_t *ret_intake,
+		      struct err *err)
+{
+	uint64_t number;
+
+	if (id.n < 68 || id.p[0] != 'f' || id.p[1] != '-' || id.p[66] != '-' ||
+	    !hex_decode(str_make(id.p + 2, 64), ret_sha256, SHA256_BYTES) ||
+	    !str_to_u64(str_make(id.p + 67, id.n - 67), INT64_MAX, &number))
+		return err_set(err, ERR_INVALID, "not an analysis id");
+	*ret_intake = (int64_t)number;
+	return 0;
+}
+
+struct analysis_info analysis_info_of(const struct analysis_row *row)
+{
+	struct analysis_info info = { .id = row->id,
+				      .created_s = row->created_s,
+				      .completed_s = row->completed_s,
+				      .state = (enum analysis_state)row->state,
+				      .generation = row->generation,
+				      .intake = row->intake,
+				      .not_run = row->not_run };
+
+	memcpy(info.sha256, row->sha256, SHA256_BYTES);
+	return info;
+}
+
 int analysis_get(struct service *svc, struct str id, struct arena *arena, struct analysis_info *ret,
 		 struct err *err)
 {
 	uint8_t sha256[SHA256_BYTES];
 	struct analysis_row row;
 	struct sql_conn *conn;
-	uint64_t intake;
+	int64_t intake;
 	int rc;
 
-	if (id.n < 68 || id.p[0] != 'f' || id.p[1] != '-' || id.p[66] != '-' ||
-	    !hex_decode(str_make(id.p + 2, 64), sha256, SHA256_BYTES) ||
-	    !str_to_u64(str_make(id.p + 67, id.n - 67), INT64_MAX, &intake))
-		return err_set(err, ERR_INVALID, "not an analysis id");
+	TRY(analysis_id_parse(id, sha256, &intake, err));
 	TRY(sql_reader_take(&conn, svc->db, err));
-	rc = analysis_row_get(conn, (int64_t)intake, arena, &row, err);
+	rc = analysis_row_get(conn, intake, arena, &row, err);
 	sql_reader_give(svc->db, conn);
 	if (rc)
 		return rc;
 	if (memcmp(row.sha256, sha256, SHA256_BYTES) != 0)
 		return err_set(err, ERR_NOT_FOUND, "no such analysis");
-	*ret = (struct analysis_info){ .id = row.id,
-				       .created_s = row.created_s,
-				       .completed_s = row.completed_s,
-				       .state = (enum analysis_state)row.state,
-				       .generation = row.generation,
-				       .intake = row.intake,
-				       .not_run = row.not_run };
-	memcpy(ret->sha256, sha256, SHA256_BYTES);
+	*ret = analysis_info_of(&row);
 	return 0;
 }
 

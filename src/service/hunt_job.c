@@ -13,6 +13,7 @@
 #include "report_cache.h"
 #include "scan/filetype.h"
 #include "scan/vt_data.h"
+#include "service/file_lists.h"
 #include "snippet.h"
 #include "store/meta_live.h"
 #include "store/stream.h"
@@ -135,16 +136,6 @@ struct scan_facts hunt_job_facts(struct hunt_job *job)
 
 /* ---- What was found ---- */
 
-static void source_key(int64_t user_id, char out[9])
-{
-	char text[48];
-	uint8_t digest[SHA256_BYTES];
-	int n = snprintf(text, sizeof text, "source %lld", (long long)user_id);
-
-	sha256_of(text, (size_t)n, digest);
-	hex_encode(digest, 4, out);
-}
-
 static void put_rule_tags(struct json *j, const struct scan_rule *rule)
 {
 	if (!rule->tag_count)
@@ -161,13 +152,13 @@ static int hit_info(struct hunt_job *job, const struct scan_rule *rule, const st
 {
 	AUTO(buf_release) struct buf info = BUF_INIT(4 * LIMIT_SNIPPET_BYTES);
 	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
-	char key[9];
+	char key[SOURCE_KEY_CHARS + 1];
 	struct json j;
 
 	if (full && hit->match_count)
 		TRY(snippet_write(&snippet, job->svc->packs, &job->row->file.at, hit->matches,
 				  hit->match_count, err));
-	source_key(job->row->user_id, key);
+	source_key_format(job->row->user_id, key);
 	json_init(&j, &info);
 	json_obj(&j);
 	json_kv_str(&j, "rule_name", rule->name);

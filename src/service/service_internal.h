@@ -58,6 +58,11 @@ void pool_stop(struct pool *p); /* runs what is queued; from then on pool_run is
 void pool_free(struct pool *p);
 MUST_USE int pool_run(struct pool *p, void (*fn)(void *arg), void *arg, struct err *err);
 
+/* ---- files.c ---- */
+struct analysis_info;
+struct analysis_row;
+struct analysis_info analysis_info_of(const struct analysis_row *row);
+
 /* ---- users.c ---- */
 struct user_cache *user_cache_new(void);
 void user_cache_free(struct user_cache *c);

@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "base/hex.h"
 #include "base/limits.h"
+#include "base/varint.h"
 
 /*
  * version 1 | flags | varints: owner, position, now (zigzag), count, limit |
@@ -19,35 +20,6 @@ enum {
 	FLAGS_ALL = 7
 };
 
-static void put_varint(struct buf *b, uint64_t v)
-{
-	while (v >= 0x80) {
-		buf_add_c(b, (char)(v | 0x80));
-		v >>= 7;
-	}
-	buf_add_c(b, (char)v);
-}
-
-static bool get_varint(struct str *s, uint64_t max, uint64_t *ret)
-{
-	uint64_t v = 0;
-
-	for (unsigned shift = 0; shift < 64 && s->n > 0; shift += 7) {
-		unsigned char c = (unsigned char)s->p[0];
-
-		s->p++;
-		s->n--;
-		if (shift == 63 && c > 1)
-			return false;
-		v |= (uint64_t)(c & 0x7f) << shift;
-		if (c < 0x80) {
-			*ret = v;
-			return v <= max;
-		}
-	}
-	return false;
-}
-
 void stream_cursor_encode(struct buf *out, const struct stream_cursor *c, uint64_t key)
 {
 	struct buf b = BUF_INIT(HEAD_MAX + LIMIT_FILTER_BYTES + CHECKSUM_BYTES);
@@ -59,11 +31,11 @@ void stream_cursor_encode(struct buf *out, const struct stream_cursor *c, uint64
 	buf_add_c(&b, (char)((c->has_count ? FLAG_COUNT : 0) |
 			     (c->oldest_first ? FLAG_OLDEST_FIRST : 0) |
 			     (c->descriptors_only ? FLAG_DESCRIPTORS : 0)));
-	put_varint(&b, (uint64_t)c->owner_id);
-	put_varint(&b, (uint64_t)c->position);
-	put_varint(&b, ((uint64_t)c->now_s << 1) ^ (c->now_s < 0 ? UINT64_MAX : 0));
-	put_varint(&b, c->has_count ? c->count : 0);
-	put_varint(&b, c->limit);
+	varint_put(&b, (uint64_t)c->owner_id);
+	varint_put(&b, (uint64_t)c->position);
+	varint_put(&b, varint_zigzag(c->now_s));
+	varint_put(&b, c->has_count ? c->count : 0);
+	varint_put(&b, c->limit);
 	buf_add_str(&b, c->filter);
 	sum = hash64(b.p, b.n, key);
 	for (unsigned i = 0; i < CHECKSUM_BYTES; i++)
@@ -95,13 +67,13 @@ static bool read_fields(struct str s, struct stream_cursor *c)
 	c->oldest_first = (s.p[1] & FLAG_OLDEST_FIRST) != 0;
 	c->descriptors_only = (s.p[1] & FLAG_DESCRIPTORS) != 0;
 	s = (struct str){ s.p + 2, s.n - 2 };
-	if (!get_varint(&s, INT64_MAX, &owner) || !get_varint(&s, INT64_MAX, &position) ||
-	    !get_varint(&s, UINT64_MAX, &now) || !get_varint(&s, UINT64_MAX, &c->count) ||
-	    !get_varint(&s, UINT32_MAX, &limit) || s.n > LIMIT_FILTER_BYTES)
+	if (!varint_get(&s, INT64_MAX, &owner) || !varint_get(&s, INT64_MAX, &position) ||
+	    !varint_get(&s, UINT64_MAX, &now) || !varint_get(&s, UINT64_MAX, &c->count) ||
+	    !varint_get(&s, UINT32_MAX, &limit) || s.n > LIMIT_FILTER_BYTES)
 		return false;
 	c->owner_id = (int64_t)owner;
 	c->position = (int64_t)position;
-	c->now_s = (int64_t)((now >> 1) ^ (0 - (now & 1)));
+	c->now_s = varint_unzigzag(now);
 	c->limit = (uint32_t)limit;
 	c->filter = s;
 	return limit > 0;

@@ -14,7 +14,9 @@ def test_an_analysis_once_it_is_completed(api):
                                         "confirmed-timeout", "failure", "type-unsupported"}
     assert attributes["results"] == {}
     answer = api.get(f"/analyses/{analysis}").json()
-    assert answer["meta"] == {} and answer["data"]["id"] == analysis
+    assert answer["data"]["id"] == analysis
+    assert answer["meta"] == {"file_info": {
+        **{name: hashlib.new(name, data).hexdigest() for name in ("md5", "sha1", "sha256")}, "size": len(data)}}
     assert answer["data"]["links"]["self"] == f"{api.base}/api/v3/analyses/{analysis}"
 
 

@@ -39,7 +39,7 @@ def test_every_route_was_used(judged, request):
 def test_a_response_with_an_undocumented_field_is_found(openapi):
     """The judge itself: what it is for must not pass."""
     path, _ = next((p, item) for p, item in openapi["paths"].items() if "{" not in p and "get" in item)
-    wrong = weirtest.Exchange("GET", contract_path(openapi, path), 200, "application/json",
+    wrong = weirtest.Exchange("GET", contract_path(openapi, path), "", 200, "application/json",
                               b'{"no_such_field_anywhere": 1}', "made up")
     problems, _ = contract.validate_all(openapi, [wrong])
     assert len(problems) == 1

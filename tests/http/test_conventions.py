@@ -183,7 +183,11 @@ def test_the_description_has_every_route_and_its_parameters(server):
     assert text["openapi"].startswith("3.1")
     assert {"get", "delete"} <= set(text["paths"]["/api/v3/ioc_stream"])
     names = {p["name"] for p in text["paths"]["/api/v3/ioc_stream"]["get"]["parameters"]}
-    assert names == {"limit", "cursor", "filter", "order", "descriptors_only"}
+    assert names == {"limit", "cursor", "filter", "order", "descriptors_only", "attributes", "exclude_attributes",
+                     "relationships", "relationship_attributes"}
+    assert {p["name"] for p in text["paths"]["/api/v3/ioc_stream"]["delete"]["parameters"]} == {"filter"}
+    ids = [o["operationId"] for item in text["paths"].values() for o in item.values()]
+    assert len(ids) == len(set(ids))
     for path, item in text["paths"].items():
         for method, operation in item.items():
             keyless = not operation.get("security")

@@ -150,7 +150,7 @@ def test_the_list(api):
     assert set(listed(order="creation_date+")) == set(ids)
     assert patch(api, made[0], name="z").status_code == 200
     assert set(listed(order="modification_date-")) == set(ids)
-    assert_error(api.get(PATH, params={"order": "size"}), 400, "BadRequestError", "name,creation_date")
+    assert_error(api.get(PATH, params={"order": "size"}), 400, "BadRequestError", "name-,name+,creation_date-")
 
 
 def test_pages_of_the_list(api):
@@ -173,7 +173,9 @@ def test_a_cursor_of_the_list_stands_alone(api):
     for i in range(5):
         api.ruleset(rules_for(marker()), f"r{i}")
     first = api.get(PATH, params={"limit": 2, "order": "name-"}).json()
-    rest = api.get(PATH, params={"cursor": first["meta"]["cursor"]}).json()
+    alone = api.get(PATH, params={"cursor": first["meta"]["cursor"]}).json()
+    assert [one["attributes"]["name"] for one in alone["data"]] == ["r2", "r1"]
+    rest = api.get(PATH, params={"cursor": first["meta"]["cursor"], "limit": 10}).json()
     assert [one["attributes"]["name"] for one in first["data"] + rest["data"]] == ["r4", "r3", "r2", "r1", "r0"]
 
 

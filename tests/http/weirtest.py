@@ -31,6 +31,7 @@ TRAFFIC = []  # every Exchange of this test run, in order
 class Exchange:
     method: str
     path: str  # without the query
+    query: str
     status: int
     content_type: str
     body: bytes  # only of JSON responses
@@ -39,7 +40,8 @@ class Exchange:
     @classmethod
     def record(cls, method, url, status, content_type, body):
         test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
-        TRAFFIC.append(cls(method.upper(), urlsplit(str(url)).path, status, content_type or "", body, test))
+        parts = urlsplit(str(url))
+        TRAFFIC.append(cls(method.upper(), parts.path, parts.query, status, content_type or "", body, test))
 
 
 def direct_session():
@@ -57,7 +59,7 @@ def record_vt_py():
         response = await plain(self, method, url, **kwargs)
         kind = response.headers.get("Content-Type", "")
         body = await response.read() if "json" in kind else b""
-        Exchange.record(method, url, response.status, kind, body)
+        Exchange.record(method, response.url, response.status, kind, body)
         return response
 
     aiohttp.ClientSession._request = noted
@@ -78,7 +80,7 @@ class Api:
         response = self.session.request(method, url, timeout=60, **kwargs)
         kind = response.headers.get("Content-Type", "")
         body = response.content if "json" in kind else b""
-        Exchange.record(method, url, response.status_code, kind, body)
+        Exchange.record(method, response.request.url, response.status_code, kind, body)
         return response
 
     def get(self, path, **kwargs):

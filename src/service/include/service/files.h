@@ -89,6 +89,9 @@ enum {
 };
 void analysis_id_format(const uint8_t sha256[SHA256_BYTES], int64_t intake,
 			char ret[ANALYSIS_ID_CHARS + 1]);
+/* ERR_INVALID: not of that form. */
+MUST_USE int analysis_id_parse(struct str id, uint8_t ret_sha256[SHA256_BYTES], int64_t *ret_intake,
+			       struct err *err);
 MUST_USE int analysis_get(struct service *svc, struct str id, struct arena *arena,
 			  struct analysis_info *ret, struct err *err);
 
