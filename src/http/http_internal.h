@@ -91,6 +91,7 @@ struct http_server {
 	/* Under lk, to the end of this group; in C clang cannot check members. */
 	struct http_conn *conns;
 	_Atomic unsigned conn_count; /* read by http_server_counts without it */
+	unsigned pending;            /* accepted, not with its loop yet */
 	struct http_linger lingers[HTTP_LINGER_MAX];
 	unsigned linger_count;
 	bool refused; /* the watch thread has closed the listening socket */

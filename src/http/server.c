@@ -1,5 +1,6 @@
 #include "http/server.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -30,6 +31,7 @@
 
 enum {
 	CONNECTIONS_DEFAULT = 16384,
+	CONNECTIONS_MHD_MAX = INT_MAX, /* its own limit is never met: see accept_some() */
 	/*
 	 * A filter of LIMIT_FILTER_BYTES beside a cursor that carries it fits into a
 	 * head. libmicrohttpd zeroes all of it after each request (0.7 us for 16 KB);
@@ -317,7 +319,7 @@ static int loop_open(struct http_loop *loop, struct err *err)
 		0, NULL, NULL, on_access, s, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,
 		MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, watch_on_connection, loop,
-		MHD_OPTION_CONNECTION_LIMIT, s->o.connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MHD_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 		(s->o.idle_ms + 999) / 1000, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)s->o.connection_bytes, MHD_OPTION_END);
 	return loop->daemon ? 0 : err_set(err, ERR_IO, "starting an HTTP loop thread");

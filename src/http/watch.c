@@ -144,6 +144,7 @@ static void conn_start(struct http_loop *loop, struct MHD_Connection *mhd, void 
 	if (c->next)
 		c->next->prev = c;
 	s->conns = c;
+	s->pending--;
 	if (s->conn_count++ == 0)
 		watch_wake(s); /* it waits without a time-out while there is nothing to sweep */
 	lock_drop(&s->lk);
@@ -177,7 +178,8 @@ static void conn_end(struct http_conn *c)
 		s->conns = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
-	s->conn_count--;
+	if (s->conn_count-- + s->pending == s->o.connections_max)
+		watch_wake(s); /* there is room again */
 	if (c->linger && !c->cut)
 		linger_add_locked(s, c->fd);
 	lock_drop(&s->lk);
@@ -214,26 +216,59 @@ static bool address_is_full(struct http_server *s, const struct sockaddr_storage
 	return count >= s->o.connections_per_address_max;
 }
 
-/* false: out of descriptors or memory; try again later. */
+static bool has_room_locked(const struct http_server *s) MUST_HOLD(s->lk)
+{
+	return s->conn_count + s->pending < s->o.connections_max;
+}
+
+static bool room_take(struct http_server *s)
+{
+	bool room;
+
+	lock_take(&s->lk);
+	room = has_room_locked(s);
+	s->pending += room;
+	lock_drop(&s->lk);
+	return room;
+}
+
+static void room_give_back(struct http_server *s)
+{
+	lock_take(&s->lk);
+	s->pending--;
+	lock_drop(&s->lk);
+}
+
+/*
+ * Counted when accepted, not when its loop has taken it: libmicrohttpd 0.9.75 locks
+ * itself up for ever when a connection that it was given goes over its own limit.
+ * false: out of descriptors or memory; try again later.
+ */
 static bool accept_some(struct http_server *s, unsigned *turn)
 {
-	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+	for (int i = 0; i < ACCEPT_AT_ONCE && room_take(s); i++) {
 		struct sockaddr_storage ss = { 0 };
 		socklen_t n = sizeof ss;
 		struct http_loop *loop = &s->loops[*turn % s->loop_count];
 		int fd = accept4(s->listen_fd, (struct sockaddr *)&ss, &n,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
-			return errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
-			       errno != ENOMEM;
+		if (fd < 0) {
+			bool empty = errno != EMFILE && errno != ENFILE && errno != ENOBUFS &&
+				     errno != ENOMEM;
+
+			room_give_back(s);
+			return empty;
+		}
 		if (address_is_full(s, &ss)) {
+			room_give_back(s);
 			close(fd);
 			continue;
 		}
 		++*turn;
 		/* On failure it has closed fd. */
-		(void)MHD_add_connection(loop->daemon, fd, (struct sockaddr *)&ss, n);
+		if (MHD_add_connection(loop->daemon, fd, (struct sockaddr *)&ss, n) != MHD_YES)
+			room_give_back(s);
 	}
 	return true;
 }
@@ -380,7 +415,7 @@ static void watch_fds_fill(struct http_server *s, struct watch_fds *w, bool paus
 	w->p[w->n++] = (struct pollfd){ .fd = s->wake_fd, .events = POLLIN };
 	lock_take(&s->lk);
 	w->idle = s->conn_count == 0 && s->linger_count == 0;
-	w->room = s->conn_count < s->o.connections_max;
+	w->room = has_room_locked(s);
 	for (unsigned i = 0; i < s->linger_count; i++)
 		w->p[w->n++] = (struct pollfd){ .fd = s->lingers[i].fd, .events = POLLIN };
 	lock_drop(&s->lk);
