@@ -124,8 +124,10 @@ static void on_done(struct http_request *req, const struct http_done *done, void
 	log_record(LOG_INFO, "request", LOG_STR("request_id", req->id),
 		   LOG_Z("method", req->method_text), LOG_STR("path", path_to_log(req)),
 		   LOG_Z("route", req->route ? req->route->name : "-"),
-		   LOG_I64("status", done->status), LOG_Z("user", call ? call->user.name : "-"),
-		   LOG_STR("remote", req->remote), LOG_I64("received_bytes", done->received_bytes),
+		   LOG_I64("status", done->status), LOG_Z("error", req->error ? req->error : "-"),
+		   LOG_Z("failure", req->failure ? req->failure : "-"),
+		   LOG_Z("user", call ? call->user.name : "-"), LOG_STR("remote", req->remote),
+		   LOG_I64("received_bytes", done->received_bytes),
 		   LOG_I64("sent_bytes", done->body_bytes), LOG_I64("duration_us", done->us));
 }
 

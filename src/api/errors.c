@@ -21,6 +21,7 @@ static void put_error(struct http_request *req, unsigned status, const char *cod
 	struct buf out = BUF_INIT(API_RESPONSE_MAX);
 	struct json j;
 
+	req->error = code;
 	json_init(&j, &out);
 	json_obj(&j);
 	json_key(&j, "error");
@@ -53,12 +54,12 @@ void api_fail(struct http_request *req, int rc, const struct err *err)
 	REQUIRE(rc < 0 && -rc < ERR_KIND_COUNT);
 	row = &rows[-rc];
 	REQUIRE(row->code);
+	req->failure = err_kind_name((enum err_kind) - rc);
 	if (row->text)
 		log_record(row->status >= 500 && rc != -ERR_BUSY && rc != -ERR_CLOSED ? LOG_WARN
 										      : LOG_INFO,
 			   "request_failed", LOG_STR("request_id", req->id),
-			   LOG_Z("kind", err_kind_name((enum err_kind) - rc)),
-			   LOG_Z("error", err->msg));
+			   LOG_Z("kind", req->failure), LOG_Z("error", err->msg));
 	put_error(req, row->status, row->code, str_of(row->text ? row->text : err->msg));
 }
 

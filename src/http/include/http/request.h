@@ -19,7 +19,7 @@
  * Strings:  valid as long as the request; those of str type are not terminated
  *           unless said so.
  *
- * Fields are read-only but for the last two.
+ * Fields are read-only but for the last four.
  */
 struct http_request {
 	enum http_method method;
@@ -39,6 +39,8 @@ struct http_request {
 	int64_t start_us;    /* monotonic, at the request line */
 	void *user;          /* the upper layer's */
 	void *upload;        /* the http_upload's state */
+	const char *error;   /* the upper layer's word for a refusal, for its log; NULL: none */
+	const char *failure; /* and for what stood behind it; static texts both */
 };
 
 enum {
