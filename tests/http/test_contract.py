@@ -3,6 +3,7 @@
 import pytest
 
 import contract
+import surface
 import weirtest
 
 
@@ -27,13 +28,44 @@ def test_every_response_is_as_documented(judged):
     assert not problems, "\n".join(problems[:40])
 
 
-def test_every_route_was_used(judged, request):
+@pytest.fixture
+def whole_suite(request):
+    """What was never met is a fault only when every test ran."""
     options = request.config.option
     chosen = {item.path for item in request.session.items}
     if options.only or options.keyword or options.markexpr or chosen != set(request.path.parent.glob("test_*.py")):
-        return  # only some of the tests were selected
+        pytest.skip("only some of the tests were selected")
+
+
+def test_every_route_was_used(judged, whole_suite):
     _, used = judged
     assert used.never_hit() == []
+
+
+def test_every_query_parameter_was_used(openapi, judged, whole_suite):
+    _, used = judged
+    assert surface.parameters_never_used(openapi, used, weirtest.TRAFFIC) == []
+
+
+def test_every_query_parameter_is_documented(openapi):
+    documented = {p["name"] for item in openapi["paths"].values() for operation in item.values()
+                  for p in operation.get("parameters", [])}
+    assert surface.parameters_read() - documented == set()
+    operations = {f"{method.upper()} {path}" for path, item in openapi["paths"].items() for method in item}
+    assert surface.queries() - operations == set()
+
+
+def test_every_error_was_met(whole_suite):
+    assert sorted(surface.error_codes() - surface.codes_met(weirtest.TRAFFIC)) == []
+    kinds = set(surface.error_kinds()) - set(surface.ELSEWHERE)
+    assert sorted(kinds - surface.failures_met(weirtest.LOGS)) == []
+    assert surface.tests_named(surface.ELSEWHERE) == []
+
+
+def test_every_setting_was_set(whole_suite):
+    names = set(surface.settings()) - set(surface.SETTINGS_ELSEWHERE)
+    assert sorted(names - weirtest.SETTINGS) == []
+    assert surface.tests_named(surface.SETTINGS_ELSEWHERE) == []
 
 
 def test_a_response_with_an_undocumented_field_is_found(openapi):

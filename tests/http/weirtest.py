@@ -25,6 +25,8 @@ STOP_MAX_S = 30
 POLL_S = 0.02  # between two looks at something that gives no event
 
 TRAFFIC = []  # every Exchange of this test run, in order
+LOGS = []  # the log of every server of this test run
+SETTINGS = set()  # names of settings that some server or command of this test run was given
 
 
 @dataclass
@@ -36,12 +38,14 @@ class Exchange:
     content_type: str
     body: bytes  # only of JSON responses
     test: str  # the test that caused it
+    size: int = 0  # bytes of the body, of whatever type
 
     @classmethod
-    def record(cls, method, url, status, content_type, body):
+    def record(cls, method, url, status, content_type, body, size=None):
         test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
         parts = urlsplit(str(url))
-        TRAFFIC.append(cls(method.upper(), parts.path, parts.query, status, content_type or "", body, test))
+        TRAFFIC.append(cls(method.upper(), parts.path, parts.query, status, content_type or "", body, test,
+                           len(body) if size is None else size))
 
 
 def direct_session():
@@ -80,7 +84,8 @@ class Api:
         response = self.session.request(method, url, timeout=60, **kwargs)
         kind = response.headers.get("Content-Type", "")
         body = response.content if "json" in kind else b""
-        Exchange.record(method, response.request.url, response.status_code, kind, body)
+        size = len(body) if kwargs.get("stream") else len(response.content)
+        Exchange.record(method, response.request.url, response.status_code, kind, body, size)
         return response
 
     def get(self, path, **kwargs):
@@ -181,6 +186,8 @@ class Server:
         # No setting of the person who runs the tests reaches the server.
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
         self.env.update(env or {})
+        note_settings(args, env or {})
+        LOGS.append(self.log_path)
         self.process = None
         self.log_read = 0  # bytes of the log whose errors were looked at
         self.clients = []
@@ -242,6 +249,7 @@ class Server:
 
     def command(self, *args, check=True):
         """`weir ARGS... --data DIR`, with the server running or not; the finished process."""
+        note_settings(args, {})
         done = subprocess.run([self.binary, *args, "--data", self.data], env=self.env, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=300)
         assert not check or done.returncode == 0, f"weir {' '.join(map(str, args))}: {done.returncode}\n{done.stderr}"
@@ -283,6 +291,13 @@ class Server:
 
     def log_tail(self, lines=60):
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def note_settings(args, env):
+    """Remembers which settings a program is given by flag or variable."""
+    flags = (str(arg)[2:].partition("=")[0] for arg in args if str(arg).startswith("--"))
+    SETTINGS.update(flags, (name[5:].lower().replace("_", "-") for name in env if name.startswith("WEIR_")),
+                    ("data", "listen"))
 
 
 def group_exists(group):
