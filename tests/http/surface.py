@@ -31,9 +31,15 @@ SETTINGS_ELSEWHERE = {
 }
 
 
-def error_kinds():
-    """Rows of errors.def: what stands behind a refusal."""
-    return re.findall(r"^API_ERROR\((\w+),", (API / "errors.def").read_text(), re.M)
+def errors_never_met(exchanges, logs):
+    """Kinds of errors.def that stood behind no refusal, and codes of the API's sources that no answer had."""
+    rows = re.findall(r'^API_ERROR\((\w+), (\d+), "(\w+)"', (API / "errors.def").read_text(), re.M)
+    answers = [(int(status), code) for _, status, code in rows]
+    codes, kinds = codes_met(exchanges), failures_met(logs)
+    # A handler may word a refusal itself; then the row is met where no other has its answer.
+    never = {kind for (kind, _, _), answer in zip(rows, answers, strict=True)
+             if kind not in kinds and not (answer in codes and answers.count(answer) == 1)}
+    return sorted(never - set(ELSEWHERE)), sorted(error_codes() - codes)
 
 
 def error_codes():

