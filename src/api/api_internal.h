@@ -91,6 +91,10 @@ struct object file_object(const struct file_info *file, struct arena *arena);
 MUST_USE int file_object_find(struct api *api, const uint8_t sha256[SHA256_BYTES],
 			      struct arena *arena, struct object *ret, struct err *err);
 
+/* ---- operations.c ---- */
+struct operation;
+void api_send_operation(struct http_request *req, const struct operation *op);
+
 /* ---- tokens.c: single-use upload addresses ---- */
 struct upload_tokens *upload_tokens_new(void);
 void upload_tokens_free(struct upload_tokens *t);

@@ -3,6 +3,14 @@
 #include "relationship.h"
 #include "service/rulesets.h"
 
+struct ruleset_call {
+	struct http_request *req;
+	struct api *api;
+	/* of the list */
+	struct view view;
+	struct page page;
+};
+
 /* ---- Writing a ruleset ---- */
 
 static void write_ruleset(struct json *j, const void *arg)
@@ -24,6 +32,12 @@ static void write_ruleset(struct json *j, const void *arg)
 	json_key(j, "rule_names");
 	json_raw(j, r->rule_names_json);
 	json_kv_i64(j, "number_of_rules", r->rule_count);
+	json_kv_bool(j, "rate_limited", r->is_limited);
+	json_key(j, "rate_limited_ratio");
+	json_f64(j, r->limited_ratio);
+	json_kv_i64(j, "dropped_matches", r->dropped);
+	if (r->disable_s)
+		json_kv_i64(j, "scheduled_disable_date", r->disable_s);
 	if (r->suspended.n)
 		json_kv_str(j, "suspended", r->suspended);
 	json_obj_end(j);
@@ -109,9 +123,18 @@ static json_t *read_only_value(const struct ruleset *r, const char *key)
 		return json_integer(r->rule_count);
 	if (strcmp(key, "rule_names") == 0)
 		return json_loadb(r->rule_names_json.p, r->rule_names_json.n, 0, NULL);
+	if (strcmp(key, "rate_limited") == 0)
+		return json_boolean(r->is_limited);
 	if (strcmp(key, "suspended") == 0 && r->suspended.n)
 		return json_stringn(r->suspended.p, r->suspended.n);
 	return NULL;
+}
+
+/* What moves by itself between a client's reading it and sending it back: any number will do. */
+static bool is_moving(const char *key, const json_t *v)
+{
+	return (strcmp(key, "rate_limited_ratio") == 0 || strcmp(key, "dropped_matches") == 0) &&
+	       json_is_number(v);
 }
 
 /* Clients send back whole objects: a read-only attribute may say what holds anyway, no more. */
@@ -120,13 +143,13 @@ static bool read_only_is_same(struct http_request *req, const struct ruleset *no
 	static const char *const names[] = { "creation_date", "modification_date",
 					     "rule_names",    "number_of_rules",
 					     "rate_limited",  "rate_limited_ratio",
-					     "suspended" };
+					     "suspended",     "dropped_matches" };
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		json_t *v = json_object_get(sent, names[i]), *holds;
 		bool same;
 
-		if (!v)
+		if (!v || is_moving(names[i], v))
 			continue;
 		holds = read_only_value(now, names[i]);
 		same = holds && json_equal(v, holds);
@@ -174,6 +197,16 @@ static bool read_attribute(struct http_request *req, const char *key, json_t *v,
 		if (json_is_integer(v) && to->limit >= 0)
 			return true;
 		api_error(req, 400, "InvalidArgumentError", "\"limit\" must be a number from 0 up");
+		return false;
+	}
+	if (strcmp(key, "scheduled_disable_date") == 0) {
+		to->set |= RULESET_DISABLE;
+		to->disable_s = json_integer_value(v); /* null: never */
+		if (json_is_null(v) || (json_is_integer(v) && to->disable_s != 0))
+			return true;
+		api_error(req, 400, "InvalidArgumentError",
+			  "\"scheduled_disable_date\" must be a time to come, in seconds since "
+			  "1970, or null");
 		return false;
 	}
 	if (strcmp(key, "match_object_type") == 0) {
@@ -346,6 +379,41 @@ void delete_ruleset(struct http_request *req, void *arg)
 		      &err);
 }
 
+/* ---- All of them ---- */
+
+static void delete_rulesets_run(void *arg)
+{
+	struct ruleset_call *call = arg;
+	struct operation op;
+	struct err err;
+	int rc = ruleset_delete_all(call->api->svc, api_user_id(call->req), &op, &err);
+
+	if (rc == -ERR_BUSY)
+		api_error(call->req, 429, "TooManyRequestsError",
+			  "Hunting rulesets already being deleted");
+	else if (rc)
+		api_fail(call->req, rc, &err);
+	else
+		api_send_operation(call->req, &op);
+	http_request_resume(call->req);
+}
+
+void delete_rulesets(struct http_request *req, void *arg)
+{
+	struct ruleset_call *call = arena_must(req->arena, sizeof *call);
+	struct str confirmed = http_header(req, "x-confirm-delete");
+
+	call->req = req;
+	call->api = arg;
+	if (confirmed.p && str_eq_z(confirmed, api_call_of(req)->user.name))
+		api_run(req, arg, delete_rulesets_run, call);
+	else
+		api_error(req, 400, "BadRequestError",
+			  "Send a x-confirm-delete header with your username as a confirmation");
+}
+
+/* ---- One ---- */
+
 int ruleset_find(struct api *api, int64_t user_id, struct str id, struct arena *arena,
 		 struct object *ret, struct err *err)
 {
@@ -434,16 +502,9 @@ static int list_rulesets(struct api *api, int64_t owner_id, const struct page *p
 	return 0;
 }
 
-struct rulesets_call {
-	struct http_request *req;
-	struct api *api;
-	struct view view;
-	struct page page;
-};
-
 static void get_rulesets_run(void *arg)
 {
-	struct rulesets_call *call = arg;
+	struct ruleset_call *call = arg;
 	struct http_request *req = call->req;
 	struct related found;
 	struct answer a;
@@ -465,7 +526,7 @@ static void get_rulesets_run(void *arg)
 
 void get_rulesets(struct http_request *req, void *arg)
 {
-	struct rulesets_call *call = arena_must(req->arena, sizeof *call);
+	struct ruleset_call *call = arena_must(req->arena, sizeof *call);
 
 	call->req = req;
 	call->api = arg;

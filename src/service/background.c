@@ -3,12 +3,15 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "hunt.h"
+#include "service/rulesets.h"
 #include "service/stream.h"
+#include "store/meta_operation.h"
 
 enum {
 	TICK_MS = 1000,
 	STEP_ROWS = 500, /* rows in one transaction: a few milliseconds of the writer */
 	RETENTION_EVERY_S = 600,
+	OPERATION_DAYS = 30, /* an ended operation can be looked at */
 	DAY_S = 86400,
 };
 
@@ -54,7 +57,7 @@ static int retention_apply(struct sql_conn *conn, struct write_req *req, struct 
 	return 0;
 }
 
-static bool background_stopping(struct background *b)
+static bool is_stopping(struct background *b)
 {
 	bool stopping;
 
@@ -64,12 +67,20 @@ static bool background_stopping(struct background *b)
 	return stopping;
 }
 
+static int forget_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct step_req *s = (struct step_req *)req;
+
+	s->done = true;
+	return operation_forget(conn, s->before_s, err);
+}
+
 /* Step until done, failed or stopping. */
 static void work_off(struct background *b, write_apply apply, int64_t before_s, const char *what)
 {
 	struct err err;
 
-	while (!background_stopping(b)) {
+	while (!is_stopping(b)) {
 		struct step_req step = { .req = { .apply = apply, .lane = LANE_BULK },
 					 .svc = b->svc,
 					 .before_s = before_s };
@@ -87,13 +98,17 @@ static void background_thread(void *arg)
 {
 	struct background *b = arg;
 
-	while (!background_stopping(b)) {
+	while (!is_stopping(b)) {
 		int64_t now_s = clock_unix_s(b->svc->clock);
 
+		rulesets_tick(b->svc);
 		work_off(b, delete_apply, 0, "stream_delete_failed");
+		operations_work(b->svc);
 		if (now_s >= b->retention_due_s) {
 			work_off(b, retention_apply,
 				 now_s - (int64_t)b->svc->options.retention_days * DAY_S,
+				 "retention_failed");
+			work_off(b, forget_apply, now_s - (int64_t)OPERATION_DAYS * DAY_S,
 				 "retention_failed");
 			b->retention_due_s = now_s + RETENTION_EVERY_S;
 		}
@@ -106,6 +121,11 @@ static void background_thread(void *arg)
 		b->woken = false;
 		lock_drop(&b->lock);
 	}
+}
+
+bool background_stops(struct service *svc)
+{
+	return !svc->background || is_stopping(svc->background);
 }
 
 int background_start(struct service *svc, struct err *err)

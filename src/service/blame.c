@@ -351,7 +351,8 @@ static int gather(struct inquiry *q, struct sql_conn *conn, const struct live_se
 						   STR("harmed the scanner on this file before"));
 				continue;
 			}
-			TRY(live_teller(conn, s->ruleset_id, q->arena, &teller, err));
+			TRY(live_teller(conn, s->ruleset_id, clock_unix_s(q->svc->clock), q->arena,
+					&teller, err));
 			to->source = *s;
 			to->owner_id = teller.owner_id;
 			TRY(live_version_rules(conn, s->ruleset_id, s->version, q->arena,

@@ -11,8 +11,11 @@
  * Invariants
  *  1. An analysis is scanned with a live set of at least the generation that was
  *     current when it was claimed; that set's generation is recorded with it.
- *  2. Completion, sightings and quarantines of an analysis commit in one
- *     transaction. A worker lost before that costs only a repeated scan.
+ *  2. Completion, quarantines and the last sightings of an analysis commit in one
+ *     transaction; what is more than HUNT_STEP_HITS of them commits in steps before
+ *     it, so that nobody waits long for the writer. So: once it is completed, all of
+ *     it can be seen. What is lost before that costs only a repeated scan, as a
+ *     sighting is told once.
  *  3. A sample or ruleset that kills or hangs a child is found (blame.c), kept
  *     apart and named; everything else of that analysis is still hunted.
  *  4. API work never waits behind bulk work that no child has begun.
@@ -68,6 +71,10 @@ enum {
 	HUNT_GUILT_MAX = 256 /* named in one analysis; what is beyond waits for the next one */
 };
 
+enum {
+	HUNT_STEP_HITS = 256 /* told in one request to the writer: some 10 ms of it */
+};
+
 struct hunt_job {
 	struct write_req req; /* first: completing */
 	struct hunt_job *next;
@@ -87,7 +94,10 @@ struct hunt_job {
 	struct hunt_hit *hits;
 	size_t hit_count;
 	size_t hit_cap;
-	bool hits_cut; /* there were more than LIMIT_HITS_PER_FILE */
+	bool hits_cut;     /* there were more than LIMIT_HITS_PER_FILE */
+	size_t told;       /* of hits: committed in earlier steps */
+	size_t telling;    /* in the step at the writer */
+	bool is_last_step; /* and the completion with them */
 	struct hunt_guilt *guilt;
 	size_t guilt_count;
 	unsigned failures; /* commits of it that failed for a lasting reason */

@@ -15,6 +15,7 @@
 #include "scan/vt_data.h"
 #include "service/file_lists.h"
 #include "snippet.h"
+#include "store/meta_limit.h"
 #include "store/meta_live.h"
 #include "store/stream.h"
 
@@ -30,8 +31,6 @@ enum {
 	RULE_TAGS_MAX = 64,         /* tags of one rule that are told */
 	SUSPEND_AFTER_SAMPLES = 3,  /* distinct samples before a ruleset is switched off */
 	SUSPEND_REASON_BYTES = 300, /* of the last failure, in what the owner is told */
-	DAY_S = 86400,
-	FULL_RECOUNT_S = 60, /* a ruleset at its limit is counted once a minute */
 };
 
 /* ---- Life ---- */
@@ -252,6 +251,7 @@ void hunt_job_reset(struct hunt_job *job)
 {
 	job->hit_count = 0;
 	job->hits_cut = false;
+	job->told = 0;
 	job->guilt_count = 0;
 }
 
@@ -295,32 +295,33 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 	json_end(&j);
 }
 
-/*
- * Is there room under the ruleset's limit for a rolling day? One that was found
- * full is not counted again for a while: only the writer's thread comes here.
- */
-static int under_limit(struct sql_conn *conn, struct service *svc, const struct live_teller *teller,
-		       int64_t ruleset_id, int64_t now_s, bool *ret, struct err *err)
+/* The sighting that this hit would be; tags are the caller's array. */
+static struct sighting_new sighting_of(const struct hunt_job *job, const struct hunt_hit *hit,
+				       const struct live_teller *teller, const struct str *tags,
+				       size_t tag_count)
 {
-	struct full_ruleset *full = &svc->full[(uint64_t)ruleset_id % FULL_RULESETS];
-	int64_t told;
-
-	*ret = false;
-	if (full->ruleset_id == ruleset_id && full->limit == teller->limit && now_s < full->until_s)
-		return 0;
-	TRY(live_told_since(conn, teller->owner_id, ruleset_id, now_s - DAY_S, teller->limit, &told,
-			    err));
-	*ret = told < teller->limit;
-	if (!*ret)
-		*full = (struct full_ruleset){ ruleset_id, teller->limit, now_s + FULL_RECOUNT_S };
-	return 0;
+	return (struct sighting_new){
+		.owner_id = teller->owner_id,
+		.source_kind = STREAM_RULESET,
+		.source_id = hit->ruleset_id,
+		.label = teller->name,
+		.entity_kind = STREAM_FILE,
+		.entity_id = str_make(job->row->file.hashes.sha256, SHA256_BYTES),
+		.rule = hit->rule,
+		.tags = tags,
+		.tag_count = tag_count,
+		.info = hit->info,
+		.analysis_id = job->row->id,
+	};
 }
 
+/* *ret_new: it had not been told before. */
 static int tell_hit(struct sql_conn *conn, const struct hunt_job *job, const struct hunt_hit *hit,
-		    const struct live_teller *teller, int64_t now_s, struct err *err)
+		    const struct live_teller *teller, int64_t now_s, bool *ret_new, struct err *err)
 {
 	char sha256[2 * SHA256_BYTES + 1];
 	struct str tags[3 + RULE_TAGS_MAX];
+	struct sighting_new s;
 	size_t tag_count = 0;
 	int64_t seq;
 
@@ -330,51 +331,54 @@ static int tell_hit(struct sql_conn *conn, const struct hunt_job *job, const str
 	tags[tag_count++] = hit->rule;
 	for (size_t i = 0; i < hit->rule_tag_count; i++)
 		tags[tag_count++] = hit->rule_tags[i];
-	{
-		const struct sighting_new s = {
-			.owner_id = teller->owner_id,
-			.source_kind = STREAM_RULESET,
-			.source_id = hit->ruleset_id,
-			.label = teller->name,
-			.entity_kind = STREAM_FILE,
-			.entity_id = str_make(job->row->file.hashes.sha256, SHA256_BYTES),
-			.rule = hit->rule,
-			.tags = tags,
-			.tag_count = tag_count,
-			.info = hit->info,
-			.analysis_id = job->row->id,
-		};
-		TRY(stream_add(conn, &s, now_s, &seq, err));
-	}
+	s = sighting_of(job, hit, teller, tags, tag_count);
+	TRY(stream_add(conn, &s, now_s, &seq, err));
+	*ret_new = seq != 0;
 	if (seq)
 		metric_add(METRIC_sightings_total, 1);
 	return 0;
 }
 
+/* Those of one ruleset, under its daily limit; what is beyond it is counted. */
+static int tell_ruleset(struct sql_conn *conn, const struct hunt_job *job,
+			const struct hunt_hit *hits, size_t n, int64_t now_s, struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("teller", TELLER_ARENA_MAX);
+	int64_t told = 0, dropped = 0;
+	struct live_teller teller;
+	struct limit_state state;
+	bool is_new;
+
+	TRY(live_teller(conn, hits[0].ruleset_id, now_s, arena, &teller, err));
+	if (!teller.may_tell)
+		return 0;
+	TRY(limit_state(conn, hits[0].ruleset_id, now_s, &state, err));
+	for (size_t i = 0; i < n; i++) {
+		if (state.day + told < teller.limit) {
+			TRY(tell_hit(conn, job, &hits[i], &teller, now_s, &is_new, err));
+			told += is_new;
+		} else {
+			const struct sighting_new s = sighting_of(job, &hits[i], &teller, NULL, 0);
+			bool is_told;
+
+			TRY(stream_is_told(conn, &s, &is_told, err));
+			dropped += !is_told;
+		}
+	}
+	metric_add(METRIC_sightings_dropped_total, dropped);
+	return limit_count(conn, hits[0].ruleset_id, teller.limit, &state, told, dropped, err);
+}
+
 static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
 		     struct err *err)
 {
-	AUTO(arena_drop) struct arena *arena = NULL; /* the teller's name: a sample may have many */
-	struct live_teller teller = { .may_tell = false };
-	int64_t teller_id = 0;
-	bool room;
+	const struct hunt_hit *hits = job->hits + job->told;
+	size_t n;
 
-	for (size_t i = 0; i < job->hit_count; i++) {
-		const struct hunt_hit *hit = &job->hits[i];
-
-		if (hit->ruleset_id != teller_id) {
-			arena_drop(&arena);
-			arena = arena_new("teller", TELLER_ARENA_MAX);
-			TRY(live_teller(conn, hit->ruleset_id, arena, &teller, err));
-		}
-		teller_id = hit->ruleset_id;
-		if (!teller.may_tell)
-			continue;
-		TRY(under_limit(conn, job->svc, &teller, hit->ruleset_id, now_s, &room, err));
-		if (room)
-			TRY(tell_hit(conn, job, hit, &teller, now_s, err));
-		else
-			metric_add(METRIC_sightings_dropped_total, 1);
+	for (size_t i = 0; i < job->telling; i += n) {
+		for (n = 1; i + n < job->telling && hits[i + n].ruleset_id == hits[i].ruleset_id;)
+			n++;
+		TRY(tell_ruleset(conn, job, &hits[i], n, now_s, err));
 	}
 	return 0;
 }
@@ -406,28 +410,40 @@ static int keep_guilt(struct sql_conn *conn, struct hunt_job *job, int64_t now_s
 	return 0;
 }
 
-static int complete_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+static int complete_in(struct sql_conn *conn, struct hunt_job *job, int64_t now_s, bool *ret_mine,
+		       struct err *err)
 {
-	struct hunt_job *job = (struct hunt_job *)req;
 	AUTO(arena_drop) struct arena *arena = arena_new("complete", COMPLETE_ARENA_MAX);
 	AUTO(buf_release) struct buf not_run = BUF_INIT(NOT_RUN_BYTES_MAX);
-	int64_t now_s = clock_unix_s(job->svc->clock);
 	int64_t generation = job->set ? job->set->generation : job->row->generation;
-	bool mine;
 
-	crash_note(job->row->id);
 	not_run_json(job, &not_run);
 	TRY(buf_check(&not_run, "what was not run", err));
 	TRY(analysis_complete(conn, job->row->id, str_of(job->svc->instance), generation,
-			      buf_str(&not_run), now_s, &mine, err));
-	if (!mine)
+			      buf_str(&not_run), now_s, ret_mine, err));
+	if (!*ret_mine)
 		return 0; /* removed, or given to somebody else, meanwhile */
 	if (job->identified && !job->row->file.identified)
 		TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic,
 					  job->mime, err));
-	TRY(report_refresh(conn, job->row->file.id, now_s, now_s, arena, err));
+	return report_refresh(conn, job->row->file.id, now_s, now_s, arena, err);
+}
+
+static int complete_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct hunt_job *job = (struct hunt_job *)req;
+	int64_t now_s = clock_unix_s(job->svc->clock);
+	bool mine;
+
+	crash_note(job->row->id);
+	if (!job->is_last_step)
+		TRY(analysis_is_held(conn, job->row->id, str_of(job->svc->instance), &mine, err));
+	else
+		TRY(complete_in(conn, job, now_s, &mine, err));
+	if (!mine)
+		return 0;
 	TRY(tell_hits(conn, job, now_s, err));
-	return keep_guilt(conn, job, now_s, err);
+	return job->is_last_step ? keep_guilt(conn, job, now_s, err) : 0;
 }
 
 static void log_guilt(const struct hunt_job *job)
@@ -469,6 +485,11 @@ static void complete_done(struct write_req *req, int rc, const struct err *err)
 		hunt_job_retry(job->svc, job);
 		return;
 	}
+	job->told += job->telling;
+	if (!job->is_last_step) {
+		hunt_job_complete(job);
+		return;
+	}
 	report_cache_drop(job->svc->reports, job->row->file.hashes.sha256);
 	metric_add(METRIC_analyses_done_total, 1);
 	if (job->guilt_count) {
@@ -483,10 +504,12 @@ void hunt_job_complete(struct hunt_job *job)
 {
 	struct err err;
 
+	job->is_last_step = job->hit_count - job->told <= HUNT_STEP_HITS;
+	job->telling = job->is_last_step ? job->hit_count - job->told : HUNT_STEP_HITS;
 	job->req.apply = complete_apply;
 	job->req.done = complete_done;
 	/* While others are under way nobody notices 10 ms, and a commit is shared by many. */
-	job->req.lane = hunt_held(job->svc) > 1 ? LANE_BULK : job->row->lane;
+	job->req.lane = hunt_held(job->svc) > 1 || !job->is_last_step ? LANE_BULK : job->row->lane;
 	if (writer_submit(job->svc->writer, &job->req, &err) != 0) {
 		log_event(LOG_WARN, "analysis_waits", LOG_I64("analysis", job->row->id),
 			  LOG_Z("error", err.msg));

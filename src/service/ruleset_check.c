@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/utf8.h"
 #include "service_internal.h"
+#include "store/filter.h"
 
 enum {
 	MESSAGES_BYTES_MAX = 9 << 20, /* more than a child may send */
@@ -91,39 +92,104 @@ static bool tag_is_valid(struct str tag)
 	return tag.n > 0 && tag.n <= RULESET_TAG_BYTES_MAX && is_plain_text(tag);
 }
 
-/* A JSON array of at most n_max strings that pass `valid`, written anew. */
-static int check_list(struct str json, const char *what, size_t n_max, bool (*valid)(struct str s),
-		      struct arena *arena, struct str *ret, struct err *err)
+/* One kind of list. */
+struct list_kind {
+	const char *what;
+	size_t count_max;
+	bool (*valid)(struct str s);
+	bool is_tags; /* normalised, each once */
+};
+static const struct list_kind EMAILS = { "notification_emails", LIMIT_EMAILS_PER_RULESET,
+					 user_email_is_valid, false };
+static const struct list_kind TAGS = { "tags", LIMIT_TAGS_PER_RULESET, tag_is_valid, true };
+
+static int refuse_item(const struct list_kind *kind, const json_t *item, size_t at, struct err *err)
+{
+	struct str s = str_make(json_string_value(item), json_string_length(item));
+
+	if (!json_is_string(item) || kind->is_tags)
+		return err_set(err, ERR_INVALID, "entry %zu of %s is not valid", at + 1,
+			       kind->what);
+	return err_set(err, ERR_INVALID, "Invalid email address: \"" STR_FMT "\"",
+		       STR_ARG(utf8_cut(s, SUMMARY_BYTES_MAX / 2)));
+}
+
+/* Is the string among those before it? */
+static bool is_repeated(const json_t *list, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (json_equal(json_array_get(list, i), json_array_get(list, at)))
+			return true;
+	return false;
+}
+
+static int normalise_tag(json_t *list, size_t at, struct err *err)
+{
+	AUTO(buf_release) struct buf normal = BUF_INIT(2 * RULESET_TAG_BYTES_MAX);
+	const json_t *item = json_array_get(list, at);
+
+	filter_tag_normalise(&normal, str_make(json_string_value(item), json_string_length(item)));
+	TRY(buf_check(&normal, "a tag", err));
+	if (normal.n == 0)
+		return err_set(err, ERR_INVALID, "entry %zu of tags is not valid", at + 1);
+	if (json_array_set_new(list, at, json_stringn(buf_str(&normal).p, normal.n)) != 0)
+		return err_set(err, ERR_INVALID, "entry %zu of tags is not valid", at + 1);
+	return 0;
+}
+
+static int put_items(struct json *w, json_t *list, const struct list_kind *kind, struct err *err)
+{
+	if (!json_is_array(list))
+		return err_set(err, ERR_INVALID, "%s must be a list of strings", kind->what);
+	if (json_array_size(list) > kind->count_max)
+		return err_set(err, ERR_INVALID, "%s has %zu entries, the maximum is %zu",
+			       kind->what, json_array_size(list), kind->count_max);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+		struct str s = str_make(json_string_value(item), json_string_length(item));
+
+		if (!json_is_string(item) || !kind->valid(s))
+			return refuse_item(kind, item, i, err);
+		if (kind->is_tags)
+			TRY(normalise_tag(list, i, err));
+		if (kind->is_tags && is_repeated(list, i))
+			continue;
+		item = json_array_get(list, i);
+		json_str(w, str_make(json_string_value(item), json_string_length(item)));
+	}
+	return 0;
+}
+
+/* A JSON array of strings of this kind, written anew. */
+static int check_list(struct str json, const struct list_kind *kind, struct arena *arena,
+		      struct str *ret, struct err *err)
 {
 	AUTO(buf_release) struct buf out = BUF_INIT(LIST_BYTES_MAX);
 	json_t *list = json_loadb(json.p ? json.p : "", json.n, 0, NULL);
 	struct json w;
-	int rc = 0;
+	int rc;
 
 	json_init(&w, &out);
 	json_arr(&w);
-	if (!json_is_array(list))
-		rc = err_set(err, ERR_INVALID, "%s must be a list of strings", what);
-	else if (json_array_size(list) > n_max)
-		rc = err_set(err, ERR_INVALID, "%s has %zu entries, the maximum is %zu", what,
-			     json_array_size(list), n_max);
-	for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
-		const json_t *item = json_array_get(list, i);
-		struct str s = str_make(json_string_value(item), json_string_length(item));
-
-		if (json_is_string(item) && valid(s))
-			json_str(&w, s);
-		else
-			rc = err_set(err, ERR_INVALID, "entry %zu of %s is not valid", i + 1, what);
-	}
+	rc = put_items(&w, list, kind, err);
 	json_decref(list);
 	if (rc)
 		return rc;
 	json_arr_end(&w);
 	json_end(&w);
-	TRY(buf_check(&out, what, err));
+	TRY(buf_check(&out, kind->what, err));
 	*ret = arena_str(arena, buf_str(&out));
 	return 0;
+}
+
+static int check_disable(int64_t date_s, int64_t now_s, struct err *err)
+{
+	if (date_s == 0 || (date_s > now_s && date_s <= RULESET_DATE_MAX))
+		return 0;
+	return err_set(err, ERR_INVALID,
+		       "scheduled_disable_date must be a time to come, in seconds since 1970 "
+		       "(it is now %lld)",
+		       (long long)now_s);
 }
 
 static int check_entity(struct str entity, struct str *ret, struct err *err)
@@ -141,12 +207,13 @@ static int check_entity(struct str entity, struct str *ret, struct err *err)
 	return 0;
 }
 
-int ruleset_change_check(const struct ruleset_change *change, bool creating, struct arena *arena,
-			 struct ruleset_change *ret, struct err *err)
+int ruleset_change_check(const struct ruleset_change *change, bool creating, int64_t now_s,
+			 struct arena *arena, struct ruleset_change *ret, struct err *err)
 {
 	struct ruleset_change c = { .set = change->set,
 				    .enabled = change->enabled,
-				    .limit = change->limit };
+				    .limit = change->limit,
+				    .disable_s = change->disable_s };
 
 	if ((c.set & RULESET_NAME) || creating) {
 		TRY(check_name(c.set & RULESET_NAME ? change->name : STR(""), err));
@@ -159,11 +226,11 @@ int ruleset_change_check(const struct ruleset_change *change, bool creating, str
 	if (c.set & RULESET_LIMIT)
 		TRY(check_limit(c.limit, err));
 	if (c.set & RULESET_EMAILS)
-		TRY(check_list(change->emails_json, "notification_emails", LIMIT_EMAILS_PER_RULESET,
-			       user_email_is_valid, arena, &c.emails_json, err));
+		TRY(check_list(change->emails_json, &EMAILS, arena, &c.emails_json, err));
 	if (c.set & RULESET_TAGS)
-		TRY(check_list(change->tags_json, "tags", LIMIT_TAGS_PER_RULESET, tag_is_valid,
-			       arena, &c.tags_json, err));
+		TRY(check_list(change->tags_json, &TAGS, arena, &c.tags_json, err));
+	if (c.set & RULESET_DISABLE)
+		TRY(check_disable(c.disable_s, now_s, err));
 	if (c.set & RULESET_ENTITY)
 		TRY(check_entity(change->entity, &c.entity, err));
 	*ret = c;
@@ -172,23 +239,88 @@ int ruleset_change_check(const struct ruleset_change *change, bool creating, str
 
 /* ---- Compiling ---- */
 
-/* "line 3, column 5: unknown pattern `$a`", from the first error of the messages. */
-static int refused(struct str messages, struct err *err)
+/* The place of a message in the rules: lines and columns count from 1, columns in characters. */
+static struct str rest_of(struct str rules, json_int_t line, json_int_t column)
 {
+	struct str rest = rules, one;
+	uint32_t cp;
+
+	for (json_int_t i = 1; i < line; i++)
+		if (!str_split(&rest, '\n', &one))
+			return STR("");
+	for (json_int_t i = 1; i < column && rest.n; i++) {
+		size_t n = utf8_next(rest, &cp);
+
+		rest = str_make(rest.p + (n ? n : 1), rest.n - (n ? n : 1));
+	}
+	return rest.p ? rest : STR("");
+}
+
+static bool in_identifier(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       c == '_';
+}
+
+/*
+ * `$foo` of the pattern at this place, which is that of its name or of its value;
+ * "" if something unusual (a comment) stands between the two.
+ */
+static struct str pattern_at(struct str rules, json_int_t line, json_int_t column)
+{
+	struct str at = rest_of(rules, line, column);
+	size_t i = at.n ? (size_t)(at.p - rules.p) : 0, end;
+
+	if (at.n && at.p[0] != '$') {
+		while (i > 0 && strchr(" \t\r\n=", rules.p[i - 1]))
+			i--;
+		while (i > 0 && in_identifier(rules.p[i - 1]))
+			i--;
+		i -= i > 0;
+	}
+	if (!at.n || rules.p[i] != '$')
+		return STR("");
+	for (end = i + 1; end < rules.n && in_identifier(rules.p[end]); end++)
+		;
+	return str_make(rules.p + i, end - i);
+}
+
+#define SLOW_PATTERN_CODE "E018"
+
+/* A message's summary: the engine's title, and where VirusTotal has words of its own, those. */
+static void put_title(struct buf *out, struct str rules, const json_t *message)
+{
+	const char *title = json_string_value(json_object_get(message, "title"));
+	const char *code = json_string_value(json_object_get(message, "code"));
+	struct str pattern = STR("");
+
+	if (code && strcmp(code, SLOW_PATTERN_CODE) == 0)
+		pattern = pattern_at(rules, json_integer_value(json_object_get(message, "line")),
+				     json_integer_value(json_object_get(message, "column")));
+	if (pattern.n)
+		buf_addf(out, "string " STR_FMT " may slow down scanning",
+			 STR_ARG(utf8_cut(pattern, SUMMARY_BYTES_MAX / 2)));
+	else
+		buf_add_str(out, utf8_cut(str_of(title ? title : "the rules do not compile"),
+					  SUMMARY_BYTES_MAX));
+}
+
+/* "line 3, column 5: unknown pattern `$a`", from the first error of the messages. */
+static int refused(struct str rules, struct str messages, struct err *err)
+{
+	AUTO(buf_release) struct buf title = BUF_INIT(2 * SUMMARY_BYTES_MAX);
 	json_t *list = json_loadb(messages.p, messages.n, JSON_ALLOW_NUL, NULL);
 	const json_t *first = json_array_get(list, 0);
-	const char *title = json_string_value(json_object_get(first, "title"));
-	struct str shown =
-		utf8_cut(str_of(title ? title : "the rules do not compile"), SUMMARY_BYTES_MAX);
 	json_int_t line = json_integer_value(json_object_get(first, "line"));
 	json_int_t column = json_integer_value(json_object_get(first, "column"));
 	int rc;
 
+	put_title(&title, rules, first);
 	if (line > 0)
 		rc = err_set(err, ERR_INVALID, "line %lld, column %lld: " STR_FMT, (long long)line,
-			     (long long)column, STR_ARG(shown));
+			     (long long)column, STR_ARG(buf_str(&title)));
 	else
-		rc = err_set(err, ERR_INVALID, STR_FMT, STR_ARG(shown));
+		rc = err_set(err, ERR_INVALID, STR_FMT, STR_ARG(buf_str(&title)));
 	json_decref(list);
 	return rc;
 }
@@ -282,7 +414,7 @@ int ruleset_compile(struct service *svc, struct str rules, struct str entity, st
 	if (said.n)
 		*messages = arena_str(arena, buf_str(&said));
 	if (!made)
-		return refused(*messages, err);
+		return refused(rules, *messages, err);
 	rc = take_rules(made, arena, ret, err);
 	scan_rules_unref(made);
 	return rc;

@@ -12,12 +12,14 @@ enum {
 	RULESET_WARNINGS_MAX = 100,  /* shown with an accepted ruleset */
 };
 #define RULESET_DAY_LIMIT_MAX INT64_C(1000000000000) /* more than anybody could be told */
+#define RULESET_DATE_MAX INT64_C(253402300799)       /* the last second of the year 9999 */
 
 /*
  * Check every member that is set and copy it into the arena in its canonical
- * form (lists written anew, `ip` as `ip_address`). ERR_INVALID says what is wrong.
+ * form (lists written anew, tags normalised and each once, `ip` as `ip_address`).
+ * ERR_INVALID says what is wrong.
  */
-MUST_USE int ruleset_change_check(const struct ruleset_change *change, bool creating,
+MUST_USE int ruleset_change_check(const struct ruleset_change *change, bool creating, int64_t now_s,
 				  struct arena *arena, struct ruleset_change *ret, struct err *err);
 
 struct ruleset_compiled {

@@ -8,7 +8,8 @@ enum {
 	PIECE_ARENA_MAX = 16 << 20, /* a piece of PAGE_TEXT_MAX with its rows */
 };
 
-void ruleset_of_row(const struct ruleset_row *row, struct ruleset *ret)
+void ruleset_of_row(const struct ruleset_row *row, const struct limit_view *limit,
+		    struct ruleset *ret)
 {
 	*ret = (struct ruleset){ .id = row->id,
 				 .owner_id = row->owner_id,
@@ -26,7 +27,13 @@ void ruleset_of_row(const struct ruleset_row *row, struct ruleset *ret)
 				 .rule_count = row->rule_count,
 				 .created_s = row->created_s,
 				 .modified_s = row->modified_s,
+				 .disable_s = row->disable_s,
 				 .suspended = row->suspended };
+	if (limit) {
+		ret->is_limited = limit->is_limited;
+		ret->limited_ratio = limit->day_ratio;
+		ret->dropped = limit->dropped;
+	}
 	if (row->is_suspended && row->suspended.n == 0)
 		ret->suspended = STR("suspended");
 }
@@ -58,10 +65,11 @@ static int rows_query(const struct ruleset_query *query, struct ruleset_rows_que
 	return 0;
 }
 
-static int list_in(struct sql_conn *conn, const struct ruleset_rows_query *query,
+static int list_in(struct sql_conn *conn, const struct ruleset_rows_query *query, int64_t now_s,
 		   struct arena *arena, struct ruleset_page *ret, struct err *err)
 {
 	struct ruleset_page page = { 0 };
+	struct limit_view limit;
 	struct ruleset_row *rows;
 
 	TRY(ruleset_rows_count(conn, query->owner_id, &page.total, err));
@@ -69,8 +77,10 @@ static int list_in(struct sql_conn *conn, const struct ruleset_rows_query *query
 	page.rows = arena_try(arena, (page.count + 1) * sizeof *page.rows);
 	if (!page.rows)
 		return err_set(err, ERR_TOO_LARGE, "no room for %zu rulesets", page.count);
-	for (size_t i = 0; i < page.count; i++)
-		ruleset_of_row(&rows[i], &page.rows[i]);
+	for (size_t i = 0; i < page.count; i++) {
+		TRY(limit_view(conn, rows[i].id, now_s, &limit, err));
+		ruleset_of_row(&rows[i], &limit, &page.rows[i]);
+	}
 	*ret = page;
 	return 0;
 }
@@ -100,6 +110,8 @@ static bool keep_ruleset(struct arena *arena, struct ruleset *r)
 /* A page being filled; without `rows` the matches are only counted. */
 struct picking {
 	const struct filter_node *filter;
+	struct sql_conn *conn;
+	int64_t now_s;
 	struct arena *arena;
 	struct ruleset *rows;
 	size_t count, limit, bytes;
@@ -108,12 +120,15 @@ struct picking {
 
 static int pick(struct picking *p, const struct ruleset_row *row, struct err *err)
 {
+	struct limit_view limit;
 	struct ruleset r;
 
-	ruleset_of_row(row, &r);
+	ruleset_of_row(row, NULL, &r);
 	if (!ruleset_filter_match(p->filter, &r))
 		return 0;
 	if (p->rows) {
+		TRY(limit_view(p->conn, row->id, p->now_s, &limit, err));
+		ruleset_of_row(row, &limit, &r);
 		p->bytes += r.rules.n;
 		p->more = p->count == p->limit || (p->count > 0 && p->bytes > PAGE_TEXT_MAX);
 		if (!p->more && !keep_ruleset(p->arena, &r)) {
@@ -161,12 +176,16 @@ static int pick_rows(struct sql_conn *conn, struct ruleset_rows_query at, struct
 
 /* Every ruleset of the owner is looked at, for the count: some milliseconds for a thousand. */
 static int matching_in(struct sql_conn *conn, const struct ruleset_rows_query *query,
-		       const struct filter_node *filter, struct arena *arena,
+		       const struct filter_node *filter, int64_t now_s, struct arena *arena,
 		       struct ruleset_page *ret, struct err *err)
 {
 	struct ruleset_rows_query all = *query;
 	struct picking counted = { .filter = filter };
-	struct picking page = { .filter = filter, .arena = arena, .limit = query->limit };
+	struct picking page = { .filter = filter,
+				.conn = conn,
+				.now_s = now_s,
+				.arena = arena,
+				.limit = query->limit };
 
 	all.has_after = false;
 	TRY(pick_rows(conn, all, &counted, err));
@@ -187,6 +206,7 @@ int ruleset_list(struct service *svc, const struct ruleset_query *query, struct 
 	struct ruleset_rows_query rows;
 	struct sql_conn *conn;
 	const struct filter_node *filter = NULL;
+	int64_t now_s = clock_unix_s(svc->clock);
 	int rc;
 
 	TRY(rows_query(query, &rows, err));
@@ -195,8 +215,8 @@ int ruleset_list(struct service *svc, const struct ruleset_query *query, struct 
 	TRY(sql_reader_take(&conn, svc->db, err));
 	rc = sql_begin(conn, err);
 	if (rc == 0) {
-		rc = filter ? matching_in(conn, &rows, filter, arena, ret, err)
-			    : list_in(conn, &rows, arena, ret, err);
+		rc = filter ? matching_in(conn, &rows, filter, now_s, arena, ret, err)
+			    : list_in(conn, &rows, now_s, arena, ret, err);
 		sql_rollback(conn);
 	}
 	sql_reader_give(svc->db, conn);

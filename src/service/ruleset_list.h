@@ -2,10 +2,12 @@
 #define SERVICE_RULESET_LIST_H
 #include "service/rulesets.h"
 #include "store/filter.h"
+#include "store/meta_limit.h"
 #include "store/meta_ruleset.h"
 
-/* A stored row as owners see it; the text stays the row's. */
-void ruleset_of_row(const struct ruleset_row *row, struct ruleset *ret);
+/* A stored row as owners see it; the text stays the row's. `limit` NULL: not looked at. */
+void ruleset_of_row(const struct ruleset_row *row, const struct limit_view *limit,
+		    struct ruleset *ret);
 
 /*
  * Filters of the list of rulesets, in the language of store/filter.h:

@@ -10,6 +10,7 @@
 #include "ruleset_list.h"
 #include "service_internal.h"
 #include "store/meta_file.h"
+#include "store/meta_limit.h"
 #include "store/meta_ruleset.h"
 #include "store/meta_user.h"
 
@@ -55,6 +56,7 @@ struct ruleset_job {
 	void *done_arg;
 	/* outcome */
 	struct ruleset_row row;
+	struct limit_view limit;
 	bool live_changed;
 	int rc;
 	struct err err;
@@ -97,6 +99,7 @@ static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 		.rule_count = job->compiled.rule_count,
 		.created_s = now_s,
 		.modified_s = now_s,
+		.disable_s = c->set & RULESET_DISABLE ? c->disable_s : 0,
 	};
 	struct user_row owner;
 	int64_t generation;
@@ -108,6 +111,8 @@ static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	row.generation += row.enabled; /* the row must be there before its generation's */
 	TRY(ruleset_row_insert(conn, &row, err));
 	TRY(ruleset_version_add(conn, row.id, row.version, row.rules, err));
+	if (row.limit == 0)
+		TRY(limit_changed(conn, row.id, 0, now_s, err));
 	if (row.enabled) {
 		TRY(ruleset_generation_add(conn, row.id, row.version, "create", now_s, &generation,
 					   err));
@@ -140,6 +145,8 @@ static void change_row(struct ruleset_row *row, const struct ruleset_job *job, b
 		row->tags = c->tags_json;
 	if (c->set & RULESET_ENABLED)
 		row->enabled = c->enabled;
+	if (c->set & RULESET_DISABLE)
+		row->disable_s = c->disable_s;
 	if (resumes) {
 		row->is_suspended = false;
 		row->suspended = STR("");
@@ -154,11 +161,13 @@ static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	const char *change = NULL;
 	struct ruleset_row row;
 	bool was_live, is_live, new_version;
+	int64_t limit;
 
 	TRY(ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err));
 	if ((job->change.set & RULESET_ENTITY) && !str_eq(job->change.entity, row.entity))
 		return err_set(err, ERR_INVALID, "match_object_type cannot be changed");
 	was_live = row.enabled && !row.is_suspended;
+	limit = row.limit;
 	change_row(&row, job, &new_version);
 	is_live = row.enabled && !row.is_suspended;
 	if (new_version) {
@@ -176,6 +185,8 @@ static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 		row.modified_s = now_s;
 		TRY(ruleset_row_update(conn, &row, err));
 	}
+	if (row.limit != limit)
+		TRY(limit_changed(conn, row.id, row.limit, now_s, err));
 	job->row = row;
 	job->live_changed = change != NULL;
 	return 0;
@@ -191,11 +202,13 @@ static int apply_delete(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	was_live = row.enabled && !row.is_suspended;
 	row.enabled = false;
 	row.deleted = true;
+	row.disable_s = 0;
 	row.modified_s = now_s;
 	if (was_live)
 		TRY(ruleset_generation_add(conn, row.id, row.version, "delete", now_s,
 					   &row.generation, err));
 	TRY(ruleset_row_update(conn, &row, err));
+	TRY(limit_forget(conn, row.id, err));
 	job->row = row;
 	job->live_changed = was_live;
 	return 0;
@@ -208,14 +221,16 @@ static int job_apply(struct sql_conn *conn, struct write_req *req, struct err *e
 
 	switch (job->kind) {
 	case JOB_CREATE:
-		return apply_create(conn, job, now_s, err);
+		TRY(apply_create(conn, job, now_s, err));
+		break;
 	case JOB_UPDATE:
-		return apply_update(conn, job, now_s, err);
+		TRY(apply_update(conn, job, now_s, err));
+		break;
 	case JOB_DELETE:
-		return apply_delete(conn, job, now_s, err);
+		TRY(apply_delete(conn, job, now_s, err));
+		break;
 	}
-	REQUIRE(!"a kind of job");
-	return 0;
+	return limit_view(conn, job->row.id, now_s, &job->limit, err);
 }
 
 /* ---- The way through ---- */
@@ -233,7 +248,7 @@ static void job_answer(void *arg)
 	struct ruleset r;
 
 	if (job->rc == 0)
-		ruleset_of_row(&job->row, &r);
+		ruleset_of_row(&job->row, &job->limit, &r);
 	job->done(job->rc == 0 ? &r : NULL, job->rc, &job->err, job->messages, job->done_arg);
 	job_free(job);
 }
@@ -311,8 +326,8 @@ static int job_start(struct service *svc, const struct ruleset_job *wanted,
 	job->arena = arena_new("ruleset change", JOB_ARENA_MAX);
 	job->messages = STR("[]");
 	if (change)
-		rc = ruleset_change_check(change, job->kind == JOB_CREATE, job->arena, &job->change,
-					  err);
+		rc = ruleset_change_check(change, job->kind == JOB_CREATE, clock_unix_s(svc->clock),
+					  job->arena, &job->change, err);
 	if (rc == 0 && (job->change.set & RULESET_RULES))
 		rc = pool_run(svc->compilers, job_run, job, err);
 	else if (rc == 0)
@@ -358,14 +373,17 @@ int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, ruleset_don
 int ruleset_get(struct service *svc, int64_t user_id, int64_t id, struct arena *arena,
 		struct ruleset *ret, struct err *err)
 {
+	struct limit_view limit;
 	struct ruleset_row row;
 	struct sql_conn *conn;
 	int rc;
 
 	TRY(sql_reader_take(&conn, svc->db, err));
 	rc = ruleset_row_get(conn, user_id, id, arena, &row, err);
+	if (rc == 0)
+		rc = limit_view(conn, id, clock_unix_s(svc->clock), &limit, err);
 	sql_reader_give(svc->db, conn);
 	if (rc == 0)
-		ruleset_of_row(&row, ret);
+		ruleset_of_row(&row, &limit, ret);
 	return rc;
 }

@@ -11,16 +11,6 @@ struct pool;
 struct user_cache;
 struct crash_report;
 
-/* A ruleset that reached its limit, so that it is not counted anew for each match. */
-struct full_ruleset {
-	int64_t ruleset_id;
-	int64_t limit;
-	int64_t until_s;
-};
-enum {
-	FULL_RULESETS = 256
-};
-
 /* See service.h. Members are set up in this order and torn down in reverse. */
 struct service {
 	struct service_options options;
@@ -43,8 +33,7 @@ struct service {
 	struct user_cache *users;
 	struct liveset *live;
 	struct hunt *hunt;
-	struct full_ruleset full[FULL_RULESETS]; /* the writer's thread only */
-	struct background *background;           /* bulk deletions, retention, user activity */
+	struct background *background; /* bulk deletions, retention, user activity */
 };
 
 /* ---- pool.c: a bounded queue and a few threads for work that blocks ---- */
@@ -73,6 +62,8 @@ void users_flush(struct service *svc);
 struct background;
 MUST_USE int background_start(struct service *svc, struct err *err);
 void background_stop(struct service *svc);
+/* Is it asked to stop? For long work on its thread. */
+bool background_stops(struct service *svc);
 /* There may be something to do now. */
 void background_wake(struct service *svc);
 

@@ -4,7 +4,7 @@
 
 enum {
 	LINE = 16,
-	WINDOW_MATCH_MAX = 1024 /* longer matches are shown by their beginning */
+	WINDOW_BYTES_MAX = SNIPPET_MATCH_BYTES_MAX + 4 * LINE
 };
 
 #define BEGIN_MARK "*begin_highlight*"
@@ -66,12 +66,11 @@ void snippet_window(struct buf *out, const uint8_t *data, size_t n, uint64_t bas
 static int put_match(struct buf *out, struct packs *packs, const struct pack_locator *at,
 		     const struct scan_match *match, struct err *err)
 {
-	uint8_t data[WINDOW_MATCH_MAX + 4 * LINE];
-	uint64_t len = match->len < WINDOW_MATCH_MAX ? match->len : WINDOW_MATCH_MAX;
+	uint8_t data[WINDOW_BYTES_MAX];
+	uint64_t len = match->len < SNIPPET_MATCH_BYTES_MAX ? match->len : SNIPPET_MATCH_BYTES_MAX;
 	uint64_t line = match->offset / LINE * LINE;
 	uint64_t base = line >= LINE ? line - LINE : 0;
-	uint64_t lines = 2 + (len + LINE - 1) / LINE;
-	uint64_t n = lines * LINE;
+	uint64_t n = (2 + (len + LINE - 1) / LINE) * LINE;
 
 	if (n > at->len - base)
 		n = at->len - base;
@@ -81,19 +80,30 @@ static int put_match(struct buf *out, struct packs *packs, const struct pack_loc
 	return 0;
 }
 
+#define CUT_MARK "\n\n..."
+
 int snippet_write(struct buf *out, struct packs *packs, const struct pack_locator *at,
 		  const struct scan_match *matches, size_t count, struct err *err)
 {
+	AUTO(buf_release) struct buf window = BUF_INIT(LIMIT_SNIPPET_BYTES);
 	size_t shown = count < LIMIT_SNIPPET_WINDOWS ? count : LIMIT_SNIPPET_WINDOWS;
+	size_t room = LIMIT_SNIPPET_BYTES - sizeof CUT_MARK, begin = out->n;
 
 	for (size_t i = 0; i < shown; i++) {
 		REQUIRE(matches[i].offset <= at->len &&
 			matches[i].len <= at->len - matches[i].offset);
+		buf_reset(&window);
+		TRY(put_match(&window, packs, at, &matches[i], err));
+		TRY(buf_check(&window, "a window", err));
+		if (out->n - begin + window.n > room) {
+			shown = i;
+			break;
+		}
 		if (i > 0)
 			buf_add_c(out, '\n');
-		TRY(put_match(out, packs, at, &matches[i], err));
+		buf_add_str(out, buf_str(&window));
 	}
 	if (count > shown)
-		buf_add_z(out, "\n\n...");
+		buf_add_z(out, CUT_MARK);
 	return 0;
 }

@@ -19,6 +19,8 @@ static const char CLAIM_ONE[] =
 static const char COMPLETE[] =
 	"UPDATE analysis SET state = 2, generation = ?3, not_run = ?4, completed_s = ?5, "
 	"lease_owner = NULL, lease_until_s = NULL WHERE id = ?1 AND state = 1 AND lease_owner = ?2";
+static const char HELD[] =
+	"SELECT 1 FROM analysis WHERE id = ?1 AND state = 1 AND lease_owner = ?2";
 static const char RELEASE_ALL[] =
 	"UPDATE analysis SET state = 0, lease_owner = NULL, lease_until_s = NULL "
 	"WHERE state = 1 AND lease_owner IS NOT ?1";
@@ -128,6 +130,15 @@ int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lan
 	*ret = claims;
 	*ret_n = n;
 	return 0;
+}
+
+int analysis_is_held(struct sql_conn *conn, int64_t id, struct str owner, bool *ret,
+		     struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start(&q, conn, HELD, err, SQL_I64(id), SQL_TEXT(owner)));
+	return sql_next(&q, ret, err);
 }
 
 int analysis_complete(struct sql_conn *conn, int64_t id, struct str owner, int64_t generation,

@@ -19,14 +19,7 @@ static const char VERSION_RULES[] =
 	"SELECT rules FROM ruleset_version WHERE ruleset_id = ?1 AND version = ?2";
 static const char TELLER[] =
 	"SELECT owner_id, limit_day, name, enabled = 1 AND deleted = 0 AND suspended IS NULL "
-	"FROM ruleset WHERE id = ?1";
-static const char TOLD_SINCE[] =
-	"SELECT count(*) FROM (SELECT 1 FROM sighting WHERE source_kind = 1 AND source_id = ?1 "
-	"AND owner_id = ?2 AND state = 0 AND seq >= coalesce((SELECT seq FROM sighting "
-	"WHERE date_s > ?3 ORDER BY date_s, seq LIMIT 1), 9223372036854775807) LIMIT ?4)";
-static const char TOLD_BOUND[] =
-	"SELECT coalesce(sum(live), 0) FROM stream_count WHERE owner_id = ?1 AND source_kind = 1 "
-	"AND source_id = ?2 AND day >= ?3";
+	"AND coalesce(scheduled_disable_s > ?2, 1) FROM ruleset WHERE id = ?1";
 static const char SUSPEND[] =
 	"UPDATE ruleset SET suspended = ?3, modified_s = ?4, generation = ?5 "
 	"WHERE id = ?1 AND version = ?2 AND suspended IS NULL AND deleted = 0";
@@ -142,13 +135,13 @@ int live_version_rules(struct sql_conn *conn, int64_t ruleset_id, int64_t versio
 	return text_keep(arena, sql_str(&q, 0), ret, err);
 }
 
-int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
+int live_teller(struct sql_conn *conn, int64_t ruleset_id, int64_t now_s, struct arena *arena,
 		struct live_teller *ret, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	bool row;
 
-	TRY(sql_start(&q, conn, TELLER, err, SQL_I64(ruleset_id)));
+	TRY(sql_start(&q, conn, TELLER, err, SQL_I64(ruleset_id), SQL_I64(now_s)));
 	TRY(sql_next(&q, &row, err));
 	*ret = (struct live_teller){ .may_tell = false };
 	if (!row)
@@ -157,40 +150,6 @@ int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
 	ret->limit = sql_i64(&q, 1);
 	ret->name = arena_str(arena, sql_str(&q, 2));
 	ret->may_tell = sql_i64(&q, 3) != 0;
-	return 0;
-}
-
-static int live_told_at_most(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id,
-			     int64_t day, int64_t *ret, struct err *err)
-{
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(sql_start(&q, conn, TOLD_BOUND, err, SQL_I64(owner_id), SQL_I64(ruleset_id),
-		      SQL_I64(day)));
-	TRY(sql_next(&q, &row, err));
-	REQUIRE(row);
-	*ret = sql_i64(&q, 0);
-	return 0;
-}
-
-int live_told_since(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id, int64_t since_s,
-		    int64_t enough, int64_t *ret, struct err *err)
-{
-	enum {
-		DAY_S = 86400
-	};
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(live_told_at_most(conn, owner_id, ruleset_id, since_s / DAY_S, ret, err));
-	if (*ret < enough)
-		return 0;
-	TRY(sql_start(&q, conn, TOLD_SINCE, err, SQL_I64(ruleset_id), SQL_I64(owner_id),
-		      SQL_I64(since_s), SQL_I64(enough)));
-	TRY(sql_next(&q, &row, err));
-	REQUIRE(row);
-	*ret = sql_i64(&q, 0);
 	return 0;
 }
 

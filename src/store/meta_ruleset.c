@@ -5,7 +5,7 @@
 #define RULESET_COLUMNS                                                                            \
 	"r.id, r.owner_id, u.name, r.name, r.rules, r.version, r.generation, r.enabled, "          \
 	"r.limit_day, r.entity, r.emails, r.tags, r.rule_names, r.rule_count, r.created_s, "       \
-	"r.modified_s, r.suspended"
+	"r.modified_s, r.suspended, r.scheduled_disable_s"
 #define RULESET_FROM " FROM ruleset r JOIN user u ON u.id = r.owner_id "
 
 static const char RULESET_GET[] = "SELECT " RULESET_COLUMNS RULESET_FROM
@@ -13,12 +13,29 @@ static const char RULESET_GET[] = "SELECT " RULESET_COLUMNS RULESET_FROM
 static const char RULESET_EXISTS[] = "SELECT 1 FROM ruleset WHERE id = ?1";
 static const char RULESET_INSERT[] =
 	"INSERT INTO ruleset (id, owner_id, name, rules, version, generation, enabled, limit_day, "
-	"entity, emails, tags, rule_names, rule_count, created_s, modified_s) "
-	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+	"entity, emails, tags, rule_names, rule_count, created_s, modified_s, "
+	"scheduled_disable_s) "
+	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 static const char RULESET_UPDATE[] =
 	"UPDATE ruleset SET name = ?2, rules = ?3, version = ?4, generation = ?5, enabled = ?6, "
 	"limit_day = ?7, emails = ?8, tags = ?9, rule_names = ?10, rule_count = ?11, "
-	"modified_s = ?12, suspended = ?13, deleted = ?14 WHERE id = ?1";
+	"modified_s = ?12, suspended = ?13, deleted = ?14, scheduled_disable_s = ?15 WHERE id = ?1";
+/* How it stands, without its text. */
+static const char RULESET_STATE[] =
+	"SELECT version, enabled = 1 AND suspended IS NULL, scheduled_disable_s FROM ruleset "
+	"WHERE id = ?1 AND owner_id = ?2 AND deleted = 0";
+static const char RULESET_STATE_ANY[] =
+	"SELECT version, enabled = 1 AND suspended IS NULL, scheduled_disable_s FROM ruleset "
+	"WHERE id = ?1 AND deleted = 0";
+static const char RULESET_DELETE[] =
+	"UPDATE ruleset SET deleted = 1, enabled = 0, scheduled_disable_s = NULL, modified_s = ?2, "
+	"generation = coalesce(?3, generation) WHERE id = ?1";
+static const char RULESET_OFF[] =
+	"UPDATE ruleset SET enabled = 0, scheduled_disable_s = NULL, modified_s = ?2, "
+	"generation = coalesce(?3, generation) WHERE id = ?1";
+static const char RULESET_DUE[] =
+	"SELECT id FROM ruleset WHERE scheduled_disable_s <= ?1 ORDER BY scheduled_disable_s "
+	"LIMIT 1";
 static const char VERSION_ADD[] =
 	"INSERT INTO ruleset_version (ruleset_id, version, rules) VALUES (?1, ?2, ?3)";
 static const char GENERATION_ADD[] =
@@ -71,7 +88,8 @@ static struct ruleset_row row_read(const struct sql_query *q)
 				     .created_s = sql_i64(q, 14),
 				     .modified_s = sql_i64(q, 15),
 				     .is_suspended = !sql_is_null(q, 16),
-				     .suspended = sql_str(q, 16) };
+				     .suspended = sql_str(q, 16),
+				     .disable_s = sql_is_null(q, 17) ? 0 : sql_i64(q, 17) };
 }
 
 static size_t row_bytes(const struct ruleset_row *row)
@@ -134,18 +152,92 @@ int ruleset_row_insert(struct sql_conn *conn, const struct ruleset_row *row, str
 			SQL_I64(row->generation), SQL_I64(row->enabled), SQL_I64(row->limit),
 			SQL_TEXT(row->entity), SQL_TEXT(row->emails), SQL_TEXT(row->tags),
 			SQL_TEXT(row->rule_names), SQL_I64(row->rule_count),
-			SQL_I64(row->created_s), SQL_I64(row->modified_s));
+			SQL_I64(row->created_s), SQL_I64(row->modified_s),
+			row->disable_s ? SQL_I64(row->disable_s) : SQL_NULL());
 }
 
 int ruleset_row_update(struct sql_conn *conn, const struct ruleset_row *row, struct err *err)
 {
-	return sql_exec(conn, RULESET_UPDATE, err, SQL_I64(row->id), SQL_TEXT(row->name),
-			SQL_TEXT(row->rules), SQL_I64(row->version), SQL_I64(row->generation),
-			SQL_I64(row->enabled), SQL_I64(row->limit), SQL_TEXT(row->emails),
-			SQL_TEXT(row->tags), SQL_TEXT(row->rule_names), SQL_I64(row->rule_count),
-			SQL_I64(row->modified_s),
-			row->is_suspended ? SQL_TEXT(row->suspended) : SQL_NULL(),
-			SQL_I64(row->deleted));
+	return sql_exec(
+		conn, RULESET_UPDATE, err, SQL_I64(row->id), SQL_TEXT(row->name),
+		SQL_TEXT(row->rules), SQL_I64(row->version), SQL_I64(row->generation),
+		SQL_I64(row->enabled), SQL_I64(row->limit), SQL_TEXT(row->emails),
+		SQL_TEXT(row->tags), SQL_TEXT(row->rule_names), SQL_I64(row->rule_count),
+		SQL_I64(row->modified_s), row->is_suspended ? SQL_TEXT(row->suspended) : SQL_NULL(),
+		SQL_I64(row->deleted), row->disable_s ? SQL_I64(row->disable_s) : SQL_NULL());
+}
+
+/* How a ruleset stands before it is deleted or switched off. */
+struct state {
+	int64_t version;
+	bool is_live;
+	int64_t disable_s;
+};
+
+static int state_of(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
+		    struct state *ret, bool *ret_found, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start_vals(&q, conn, text, vals, n, err));
+	TRY(sql_next(&q, ret_found, err));
+	if (*ret_found)
+		*ret = (struct state){ .version = sql_i64(&q, 0),
+				       .is_live = sql_i64(&q, 1) != 0,
+				       .disable_s = sql_is_null(&q, 2) ? 0 : sql_i64(&q, 2) };
+	return 0;
+}
+
+/* Off with it by this statement, as a generation of its own if it was live. */
+static int take_out(struct sql_conn *conn, const char *text, int64_t id, const struct state *state,
+		    const char *change, int64_t now_s, struct err *err)
+{
+	int64_t generation = 0;
+
+	if (state->is_live)
+		TRY(ruleset_generation_add(conn, id, state->version, change, now_s, &generation,
+					   err));
+	return sql_exec(conn, text, err, SQL_I64(id), SQL_I64(now_s),
+			state->is_live ? SQL_I64(generation) : SQL_NULL());
+}
+
+int ruleset_row_delete(struct sql_conn *conn, int64_t owner_id, int64_t id, int64_t now_s,
+		       bool *ret_done, bool *ret_was_live, struct err *err)
+{
+	struct state state = { 0 };
+	bool found;
+
+	TRY(state_of(conn, RULESET_STATE, SQL_VALS(SQL_I64(id), SQL_I64(owner_id)), &state, &found,
+		     err));
+	if (found)
+		TRY(take_out(conn, RULESET_DELETE, id, &state, "delete", now_s, err));
+	*ret_done = found;
+	*ret_was_live = state.is_live;
+	return 0;
+}
+
+int ruleset_row_due(struct sql_conn *conn, int64_t now_s, int64_t *ret_id, bool *ret_found,
+		    struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start(&q, conn, RULESET_DUE, err, SQL_I64(now_s)));
+	TRY(sql_next(&q, ret_found, err));
+	if (*ret_found)
+		*ret_id = sql_i64(&q, 0);
+	return 0;
+}
+
+int ruleset_row_switch_off(struct sql_conn *conn, int64_t id, int64_t now_s, bool *ret_done,
+			   bool *ret_was_live, struct err *err)
+{
+	struct state state = { 0 };
+	bool found;
+
+	TRY(state_of(conn, RULESET_STATE_ANY, SQL_VALS(SQL_I64(id)), &state, &found, err));
+	*ret_done = found && state.disable_s && state.disable_s <= now_s;
+	*ret_was_live = *ret_done && state.is_live;
+	return *ret_done ? take_out(conn, RULESET_OFF, id, &state, "disable", now_s, err) : 0;
 }
 
 int ruleset_version_add(struct sql_conn *conn, int64_t id, int64_t version, struct str rules,

@@ -10,6 +10,9 @@
 	"(SELECT value FROM counter WHERE name = 'sighting_date')), c.value, l.id, l.kinds "       \
 	"FROM counter c LEFT JOIN source_label l ON l.owner_id = ?1 AND l.source_kind = ?2 AND "   \
 	"l.source_id = ?3 AND l.label = ?4 WHERE c.name = 'sighting'"
+#define TOLD_SQL                                                                                   \
+	"SELECT 1 FROM sighting WHERE source_kind = ?1 AND source_id = ?2 AND entity_kind = ?3 "   \
+	"AND entity_id = ?4 AND rule = ?5"
 #define LABEL_ADD_SQL                                                                              \
 	"INSERT INTO source_label (owner_id, source_kind, source_id, label, kinds) VALUES (?1, "   \
 	"?2, ?3, ?4, ?5) RETURNING id"
@@ -445,6 +448,16 @@ int stream_add(struct sql_conn *conn, const struct sighting_new *s, int64_t now_
 	utf8_clean(&clean, s->label);
 	TRY(buf_check(&clean, "a source's name", err));
 	return add_clean(conn, s, buf_str(&clean), now_s, ret_seq, err);
+}
+
+int stream_is_told(struct sql_conn *conn, const struct sighting_new *s, bool *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start(&q, conn, TOLD_SQL, err, SQL_I64(s->source_kind), SQL_I64(s->source_id),
+		      SQL_I64(s->entity_kind), SQL_BLOB(s->entity_id.p, s->entity_id.n),
+		      SQL_TEXT(s->rule)));
+	return sql_next(&q, ret, err);
 }
 
 /* ---- rows ----------------------------------------------------------------------------- */

@@ -25,7 +25,12 @@ struct ruleset {
 	int64_t rule_count;
 	int64_t created_s;
 	int64_t modified_s;
+	int64_t disable_s;    /* when it switches itself off; 0: never */
 	struct str suspended; /* why weir switched it off; "" if not */
+	/* Its daily limit, as it stands now: see store/meta_limit.h. */
+	bool is_limited;
+	double limited_ratio; /* share of the last 24 hours at the limit */
+	int64_t dropped;      /* matches that limits kept from being told, in all */
 };
 
 /* What to set; a member is looked at only if its flag is in `set`. */
@@ -37,6 +42,7 @@ enum ruleset_set {
 	RULESET_EMAILS = 1 << 4,
 	RULESET_TAGS = 1 << 5,
 	RULESET_ENTITY = 1 << 6, /* only when creating */
+	RULESET_DISABLE = 1 << 7,
 };
 struct ruleset_change {
 	unsigned set;
@@ -47,6 +53,7 @@ struct ruleset_change {
 	struct str emails_json;
 	struct str tags_json;
 	struct str entity;
+	int64_t disable_s; /* in the future, UNIX seconds; 0: never */
 };
 
 /*
@@ -65,6 +72,7 @@ MUST_USE int ruleset_create(struct service *svc, int64_t owner_id,
 			    const struct ruleset_change *change, ruleset_done done, void *arg,
 			    struct err *err);
 /*
+ * A date that is set stays until it has come, then the ruleset is off, once.
  * ERR_NOT_FOUND also where the user may not see it. Setting `enabled` on a
  * suspended ruleset lifts the suspension, as a new version.
  */
@@ -102,4 +110,25 @@ struct ruleset_page {
 /* Blocks. ERR_INVALID: filter or position, with a text for the client. */
 MUST_USE int ruleset_list(struct service *svc, const struct ruleset_query *query,
 			  struct arena *arena, struct ruleset_page *ret, struct err *err);
+
+/* Switch off the rulesets whose time has come; called each second by the background thread. */
+void rulesets_tick(struct service *svc);
+
+/* ---- Operations: what is worked off after its request was answered ---- */
+
+struct operation {
+	char id[33];
+	char status[16]; /* "running", "finished", "aborted" */
+};
+/*
+ * Delete every ruleset the user has now; those made later stay. Blocks for the
+ * commit that begins it; the rest survives a crash. ERR_BUSY: one is running.
+ */
+MUST_USE int ruleset_delete_all(struct service *svc, int64_t user_id, struct operation *ret,
+				struct err *err);
+/* ERR_NOT_FOUND: unknown, forgotten (30 days after its end), or another's. */
+MUST_USE int operation_find(struct service *svc, int64_t user_id, struct str id,
+			    struct operation *ret, struct err *err);
+/* Work off some of what runs; called by the background thread. */
+void operations_work(struct service *svc);
 #endif

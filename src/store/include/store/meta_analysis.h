@@ -45,6 +45,9 @@ MUST_USE int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane
 			    struct str owner, int64_t lease_until_s, struct arena *arena,
 			    struct analysis_claimed **ret, size_t *ret_n, struct err *err);
 
+/* Is it (still) claimed by this owner? */
+MUST_USE int analysis_is_held(struct sql_conn *conn, int64_t id, struct str owner, bool *ret,
+			      struct err *err);
 /* Complete a claimed one of ours; *ret_mine false: it is not ours any more, do nothing. */
 MUST_USE int analysis_complete(struct sql_conn *conn, int64_t id, struct str owner,
 			       int64_t generation, struct str not_run, int64_t now_s,

@@ -33,20 +33,13 @@ MUST_USE int live_version_rules(struct sql_conn *conn, int64_t ruleset_id, int64
 
 /* What the commit of an analysis must know of a ruleset that matched. */
 struct live_teller {
-	bool may_tell; /* exists, enabled, not suspended */
+	bool may_tell; /* exists, enabled now, not suspended */
 	int64_t owner_id;
 	int64_t limit; /* notifications a rolling day */
 	struct str name;
 };
-MUST_USE int live_teller(struct sql_conn *conn, int64_t ruleset_id, struct arena *arena,
-			 struct live_teller *ret, struct err *err);
-/*
- * Notifications of the ruleset after since_s, or more: exact only if that bound,
- * from the counts by day, reaches `enough`; counting stops there. Cheap below it.
- */
-MUST_USE int live_told_since(struct sql_conn *conn, int64_t owner_id, int64_t ruleset_id,
-			     int64_t since_s, int64_t enough, int64_t *ret, struct err *err);
-
+MUST_USE int live_teller(struct sql_conn *conn, int64_t ruleset_id, int64_t now_s,
+			 struct arena *arena, struct live_teller *ret, struct err *err);
 /*
  * Switch a ruleset off for what it did to scanners, as a change of its own
  * generation. Nothing happens (*ret_done false) if it is at another version by

@@ -26,6 +26,7 @@ struct ruleset_row {
 	int64_t rule_count;
 	int64_t created_s;
 	int64_t modified_s;
+	int64_t disable_s; /* it switches itself off then; 0: never */
 	bool is_suspended;
 	struct str suspended; /* the reason */
 	bool deleted;         /* only written */
@@ -41,6 +42,18 @@ MUST_USE int ruleset_row_insert(struct sql_conn *conn, const struct ruleset_row 
 /* Write all but id, owner, entity and creation date. */
 MUST_USE int ruleset_row_update(struct sql_conn *conn, const struct ruleset_row *row,
 				struct err *err);
+/*
+ * Delete it, as a change of its own generation if it hunted (*ret_was_live); *ret_done
+ * false: it is gone already, or not this owner's. Nothing of its text is read.
+ */
+MUST_USE int ruleset_row_delete(struct sql_conn *conn, int64_t owner_id, int64_t id, int64_t now_s,
+				bool *ret_done, bool *ret_was_live, struct err *err);
+/* The first whose time to switch itself off has come. */
+MUST_USE int ruleset_row_due(struct sql_conn *conn, int64_t now_s, int64_t *ret_id, bool *ret_found,
+			     struct err *err);
+/* Switch it off and forget the time, if that has come; the rest as for ruleset_row_delete. */
+MUST_USE int ruleset_row_switch_off(struct sql_conn *conn, int64_t id, int64_t now_s,
+				    bool *ret_done, bool *ret_was_live, struct err *err);
 /* Keep the text of a version. */
 MUST_USE int ruleset_version_add(struct sql_conn *conn, int64_t id, int64_t version,
 				 struct str rules, struct err *err);

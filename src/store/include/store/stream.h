@@ -57,6 +57,10 @@ struct sighting_new {
 MUST_USE int stream_add(struct sql_conn *conn, const struct sighting_new *s, int64_t now_s,
 			int64_t *ret_seq, struct err *err);
 
+/* Was it told already, perhaps deleted since? Label, tags and info are not looked at. */
+MUST_USE int stream_is_told(struct sql_conn *conn, const struct sighting_new *s, bool *ret,
+			    struct err *err);
+
 /* One notification; strings live in the arena it was read into. */
 struct stream_entry {
 	int64_t seq;
