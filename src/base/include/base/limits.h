@@ -21,8 +21,9 @@ enum {
 	LIMIT_TAGS_PER_RULESET = 64,
 	LIMIT_EMAILS_PER_RULESET = 64,
 	LIMIT_USER_NAME_BYTES = 64,
-	LIMIT_SNIPPET_WINDOWS = 10,      /* as VirusTotal's snippets */
-	LIMIT_SNIPPET_BYTES = 64 * 1024, /* ten windows of usual matches, one of the longest shown */
-	LIMIT_HITS_PER_FILE = 100000,    /* a file that hits more has no meaning */
+	LIMIT_SNIPPET_WINDOWS = 10, /* as VirusTotal's snippets */
+	LIMIT_SNIPPET_BYTES =
+		64 * 1024,            /* ten windows of usual matches, one of the longest shown */
+	LIMIT_HITS_PER_FILE = 100000, /* a file that hits more has no meaning */
 };
 #endif
