@@ -93,7 +93,7 @@ MUST_USE int file_object_find(struct api *api, const uint8_t sha256[SHA256_BYTES
 
 /* ---- operations.c ---- */
 struct operation;
-void api_send_operation(struct http_request *req, const struct operation *op);
+struct object operation_object(const struct operation *op, struct arena *arena);
 
 /* ---- tokens.c: single-use upload addresses ---- */
 struct upload_tokens *upload_tokens_new(void);

@@ -1,39 +1,34 @@
+#include "answer.h"
 #include "api_internal.h"
 #include "service/rulesets.h"
 
-void api_send_operation(struct http_request *req, const struct operation *op)
+static void write_operation(struct json *j, const void *arg)
 {
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
-	struct json j;
+	const struct operation *op = arg;
 
-	json_init(&j, &out);
-	json_obj(&j);
-	json_key(&j, "data");
-	json_obj(&j);
-	json_kv_z(&j, "type", "operation");
-	json_kv_z(&j, "id", op->id);
-	api_links_self(&j, req, "/operations/%s", op->id);
-	json_key(&j, "attributes");
-	json_obj(&j);
-	json_kv_z(&j, "status", op->status);
-	json_obj_end(&j);
-	json_obj_end(&j);
-	json_obj_end(&j);
-	json_end(&j);
-	api_send(req, &out);
+	json_obj(j);
+	json_kv_z(j, "status", op->status);
+	json_obj_end(j);
+}
+
+struct object operation_object(const struct operation *op, struct arena *arena)
+{
+	return (struct object){ .type = &object_types[OBJECT_operation],
+				.id = arena_str(arena, str_of(op->id)),
+				.attributes = object_json(arena, write_operation, op) };
+}
+
+int operation_object_find(struct api *api, int64_t user_id, struct str id, struct arena *arena,
+			  struct object *ret, struct err *err)
+{
+	struct operation op;
+
+	TRY(operation_find(api->svc, user_id, id, &op, err));
+	*ret = operation_object(&op, arena);
+	return 0;
 }
 
 void get_operation(struct http_request *req, void *arg)
 {
-	struct api *api = arg;
-	struct operation op;
-	struct err err;
-	int rc = operation_find(api->svc, api_user_id(req), req->params[0], &op, &err);
-
-	if (rc == -ERR_NOT_FOUND)
-		api_not_found(req, "Operation", req->params[0]);
-	else if (rc)
-		api_fail(req, rc, &err);
-	else
-		api_send_operation(req, &op);
+	object_get(req, arg, OBJECT_operation);
 }

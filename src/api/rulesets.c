@@ -385,16 +385,19 @@ static void delete_rulesets_run(void *arg)
 {
 	struct ruleset_call *call = arg;
 	struct operation op;
+	struct object o;
 	struct err err;
 	int rc = ruleset_delete_all(call->api->svc, api_user_id(call->req), &op, &err);
 
+	if (rc == 0)
+		o = operation_object(&op, call->req->arena);
 	if (rc == -ERR_BUSY)
 		api_error(call->req, 429, "TooManyRequestsError",
 			  "Hunting rulesets already being deleted");
 	else if (rc)
 		api_fail(call->req, rc, &err);
 	else
-		api_send_operation(call->req, &op);
+		answer_one(call->api, call->req, NULL, &o);
 	http_request_resume(call->req);
 }
 
