@@ -10,7 +10,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
 build="gcc libc6-dev make cmake ninja-build pkg-config git ca-certificates ccache
-	libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libmagic-dev
+	libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libmagic-dev libfuzzy-dev
 	libssl-dev libseccomp-dev zlib1g-dev
 	protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev"
 tests="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev

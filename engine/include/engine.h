@@ -258,4 +258,37 @@ enum engine_result engine_scanner_scan(struct engine_scanner *scanner, const uin
  * a process that may be killed.
  */
 enum engine_result engine_modules(const uint8_t *data, size_t len, struct engine_buffer *ret);
+
+/* ---- Facts ---- */
+
+/*
+ * What can be known of a sample by reading it, in the words of VirusTotal's file object.
+ * Release with engine_facts_release.
+ */
+struct engine_facts {
+	/*
+	 * A JSON object of at most ENGINE_FACTS_BYTES_MAX bytes, UTF-8: those of tlsh creation_date
+	 * authentihash telfhash pe_info main_icon exiftool signature_info dot_net_assembly
+	 * dot_net_guids elf_info macho_info lnk_info that the sample has, each once.
+	 */
+	struct engine_buffer object;
+	struct engine_buffer tags; /* blank-separated, of a-z 0-9 and '-': "64bits overlay" */
+	/* What file(1) adds to libmagic's description of an ELF file, which needs a file. */
+	struct engine_buffer magic_tail;
+	bool is_pie; /* "shared object" in that description should read "pie executable" */
+};
+
+enum {
+	ENGINE_FACTS_BYTES_MAX = (1 << 20) + 2
+};
+
+/*
+ * Lists have at most 256 entries (as VirusTotal's), texts at most 1 KB. file_type
+ * names the type of a part; what it answers is copied; it may be NULL or answer NULL.
+ * Not under any time limit: some 50 MB/s, but for files made to be slow.
+ */
+enum engine_result engine_facts(const uint8_t *data, size_t len,
+				const char *(*file_type)(const uint8_t *part, size_t n, void *arg),
+				void *arg, struct engine_facts *ret);
+void engine_facts_release(struct engine_facts *facts); /* zeroes it */
 #endif

@@ -5,6 +5,7 @@
 
 mod compile;
 mod depth;
+mod facts;
 mod ffi;
 mod json;
 mod modules;

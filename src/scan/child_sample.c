@@ -6,115 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-/* Samples in the child: what is it, does it do harm, which rules match. */
-
-enum {
-	IDENTIFY_BYTES_MAX = 1 << 20, /* libmagic's tests are near the start */
-	/* Against files made to be slow; libmagic's own defaults are 50, 100, 8192, 2048, 32768,
-	 * 256. */
-	MAGIC_INDIRECTIONS_MAX = 25,
-	MAGIC_NAMES_MAX = 60,
-	MAGIC_REGEX_BYTES_MAX = 4096,
-	MAGIC_ELF_HEADERS_MAX = 512,
-	MAGIC_ELF_NOTES_MAX = 128,
-};
-
-int worker_open_magic(struct worker *w, struct err *err)
-{
-	static const struct {
-		int param;
-		size_t value;
-	} limits[] = {
-		{ MAGIC_PARAM_INDIR_MAX, MAGIC_INDIRECTIONS_MAX },
-		{ MAGIC_PARAM_NAME_MAX, MAGIC_NAMES_MAX },
-		{ MAGIC_PARAM_REGEX_MAX, MAGIC_REGEX_BYTES_MAX },
-		{ MAGIC_PARAM_ELF_PHNUM_MAX, MAGIC_ELF_HEADERS_MAX },
-		{ MAGIC_PARAM_ELF_SHNUM_MAX, MAGIC_ELF_HEADERS_MAX },
-		{ MAGIC_PARAM_ELF_NOTES_MAX, MAGIC_ELF_NOTES_MAX },
-		{ MAGIC_PARAM_BYTES_MAX, IDENTIFY_BYTES_MAX },
-	};
-
-	w->magic = magic_open(MAGIC_NO_CHECK_COMPRESS);
-	if (w->magic == NULL)
-		return err_sys(err, errno, "opening libmagic");
-	if (magic_load(w->magic, NULL) != 0)
-		return err_set(err, ERR_NOT_FOUND, "libmagic's database: %s",
-			       magic_error(w->magic));
-	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-		if (magic_setparam(w->magic, limits[i].param, &limits[i].value) != 0)
-			return err_set(err, ERR_INVALID, "limiting libmagic: %s",
-				       magic_error(w->magic));
-	}
-	/* A first use of each kind, so that nothing is set up inside the sandbox. */
-	if (magic_buffer(w->magic, "weir\n", 5) == NULL)
-		return err_set(err, ERR_INVALID, "libmagic: %s", magic_error(w->magic));
-	return 0;
-}
-
-/* Its answer or "" when libmagic gave up on these bytes. */
-static const char *ask_magic(struct worker *w, int flags, size_t n)
-{
-	magic_setflags(w->magic, MAGIC_NO_CHECK_COMPRESS | flags);
-
-	const char *text = magic_buffer(w->magic, w->sample, n);
-
-	return text != NULL ? text : "";
-}
-
-/* Take the request's sample range; false: answered already. */
-static bool take_sample(struct worker *w, const struct packet *p, uint64_t max,
-			struct packet_sample *ret)
-{
-	if (p->head.bytes != sizeof *ret || p->head.fds != 1)
-		worker_exit(3);
-	memcpy(ret, p->body, sizeof *ret);
-	if (ret->len > max)
-		ret->len = max;
-	return worker_read_sample(w, p->fds[0], ret->offset, ret->len);
-}
-
-static size_t copy_text(char *room, size_t cap, const char *text)
-{
-	size_t n = strlen(text);
-
-	if (n > cap - 1)
-		n = cap - 1;
-	memcpy(room, text, n);
-	room[n] = '\0';
-	return n + 1;
-}
-
-void worker_identify(struct worker *w, const struct packet *p)
-{
-	struct packet_sample sample;
-	char text[8192 + 256];
-	size_t n;
-
-	if (!take_sample(w, p, IDENTIFY_BYTES_MAX, &sample))
-		return;
-	n = copy_text(text, 8192, ask_magic(w, 0, (size_t)sample.len));
-	n += copy_text(text + n, 256, ask_magic(w, MAGIC_MIME_TYPE, (size_t)sample.len));
-	worker_done(w, STATUS_OK, NULL, 0, text, n);
-}
-
-void worker_probe(struct worker *w, const struct packet *p)
-{
-	struct packet_sample sample;
-	struct engine_buffer out = { 0 };
-
-	if (!take_sample(w, p, UINT64_MAX, &sample))
-		return;
-	(void)ask_magic(w, 0,
-			sample.len < IDENTIFY_BYTES_MAX ? (size_t)sample.len
-							: (size_t)IDENTIFY_BYTES_MAX);
-	/* A module that fails in an orderly way does no harm; death and endlessness do. */
-	(void)engine_modules(w->sample, (size_t)sample.len, &out);
-	engine_buffer_free(&out);
-	worker_forget_sample(w);
-	worker_done(w, STATUS_OK, NULL, 0, NULL, 0);
-}
-
-/* ---- Scan ---- */
+/* Samples in the child: which rules match. */
 
 struct hits {
 	struct worker *w;
@@ -159,6 +51,8 @@ static const char *const fact_names[FACT_COUNT] = {
 	[FACT_SHA1] = "sha1",
 	[FACT_SHA256] = "sha256",
 	[FACT_TAGS] = "tags",
+	[FACT_IMPHASH] = "imphash",
+	[FACT_SSDEEP] = "ssdeep",
 	[FACT_VT] = "vt",
 	[FACT_SUBMISSIONS] = "submissions",
 	[FACT_NEW_FILE] = "new_file",

@@ -78,8 +78,17 @@ static int bundle_write(int fd, const struct scan_source *sources, size_t n, uin
 static uint32_t facts_named(const struct scan_source *sources, size_t n, enum scan_entity entity)
 {
 	static const char *const names[FACT_COUNT] = {
-		"file_name", "file_type", "md5",         "sha1",     "sha256",
-		"tags",      "vt",        "submissions", "new_file",
+		[FACT_FILE_NAME] = "file_name",
+		[FACT_FILE_TYPE] = "file_type",
+		[FACT_MD5] = "md5",
+		[FACT_SHA1] = "sha1",
+		[FACT_SHA256] = "sha256",
+		[FACT_TAGS] = "tags",
+		[FACT_IMPHASH] = "imphash",
+		[FACT_SSDEEP] = "ssdeep",
+		[FACT_VT] = "vt",
+		[FACT_SUBMISSIONS] = "submissions",
+		[FACT_NEW_FILE] = "new_file",
 	};
 	uint32_t uses = 0;
 

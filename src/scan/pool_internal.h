@@ -33,10 +33,11 @@ enum {
 	CHILD_CAUSE_BYTES = 200
 };
 
-/* One scan under way. */
+/* One scan or identification under way. */
 struct scan_pending {
 	uint64_t len;
 	int64_t sent_us;
+	bool identifies;
 };
 
 struct scan_child {
@@ -60,7 +61,7 @@ struct scan_child {
 	char cause[CHILD_CAUSE_BYTES];
 	uint32_t jobs;
 	uint32_t seq;        /* of the last request */
-	uint32_t pending;    /* scans unanswered; the oldest is seq - pending + 1 */
+	uint32_t pending;    /* of the ring, unanswered; the oldest is seq - pending + 1 */
 	int64_t answered_us; /* when the last answer came */
 	struct scan_pending ring[SCAN_DEPTH];
 	struct scan_rules *slots[SCAN_SLOTS]; /* references */
@@ -111,6 +112,27 @@ MUST_USE int client_recv(struct scan_child *child, uint32_t seq, int64_t deadlin
 /* Turn a DONE that is not STATUS_OK into an error; the child lives on. */
 int client_failed(struct scan_child *child, const struct packet *done, struct err *err);
 int64_t client_deadline(uint32_t timeout_ms);
+/* ERR_TOO_LARGE: more than any sample is. */
+MUST_USE int client_check_sample(const struct scan_sample *sample, struct err *err);
+
+enum {
+	MORE_TIMEOUT_MS = 10000 /* between the packets of one answer */
+};
+
+/* ---- scan.c: requests that may be under way together ---- */
+
+/* The request of child->seq was sent. */
+void client_pending_add(struct scan_child *child, uint64_t len, bool identifies);
+struct client_wait {
+	uint32_t seq;
+	uint64_t sample_bytes;
+	int64_t deadline_us;
+};
+/* Whose answer comes next; it must be of that kind. ERR_DIED: the child is dead. */
+MUST_USE int client_pending_oldest(const struct scan_child *child, bool identifies,
+				   uint32_t timeout_ms, struct client_wait *ret, struct err *err);
+/* Its DONE is here. */
+void client_pending_done(struct scan_child *child);
 
 /* A memory file with these bytes, sealed against every change. */
 MUST_USE int memory_file_new(int *ret_fd, const char *name, struct err *err);

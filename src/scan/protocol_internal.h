@@ -21,14 +21,14 @@
  *   LOAD [fd]     ->            fd: the code of an earlier COMPILE
  *                 <-    DONE
  *   IDENTIFY fd   ->            fd: the file that holds the sample
- *                 <-    DONE "description\0mime\0"
+ *                 <-    DATA(facts)* DONE "description\0mime\0ssdeep\0tags\0failure\0"
  *   PROBE fd      ->
  *                 <-    DONE
  *   SCAN fd [fd]  ->            second fd: the facts, when over PACKET_INLINE_MAX
  *                 <-    DATA(hits)* DONE hits
  *
  * Every request has a sequence number, its answer repeats it; up to SCAN_DEPTH
- * SCANs may be unanswered, anything else only when nothing is. An answer is
+ * IDENTIFYs and SCANs may be unanswered, anything else only when nothing is. An answer is
  * any number of DATA packets and one DONE; an answer whose DONE is not STATUS_OK
  * voids its DATA. The parent checks all of it and kills a child that deviates;
  * the child exits when a request is malformed, as that is a bug.
@@ -41,13 +41,14 @@
  * Table: per rule { u32 source, u32 flags, u32 name bytes, u32 metadata bytes,
  * u32 tags }, tags x u32 bytes, name, metadata, tags.
  * Hits: { u8 slot, u8 cut, u16 matches, u32 rule }, matches x { u64 offset, u64 len }.
- * Facts: file_name file_type md5 sha1 sha256 tags vt, without separators.
+ * Facts of SCAN: the texts of enum fact in its order, without separators.
+ * Facts of IDENTIFY: engine_facts.object; the failure says why there are none.
  */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "the fields below are copied as they are");
 
 enum {
-	PROTOCOL_VERSION = 1,
+	PROTOCOL_VERSION = 2,
 	PROTOCOL_FD = 3,               /* the child's end */
 	PACKET_BYTES_MAX = 60 * 1024,  /* fits the kernel's default send buffer thrice */
 	PACKET_INLINE_MAX = 12 * 1024, /* SCAN_DEPTH of these fit the send buffer: no deadlock */
@@ -73,7 +74,8 @@ enum packet_stream {
 	STREAM_MESSAGES,
 	STREAM_TABLE,
 	STREAM_CODE,
-	STREAM_HITS
+	STREAM_HITS,
+	STREAM_FACTS
 };
 
 enum packet_status {
@@ -144,6 +146,8 @@ enum fact {
 	FACT_SHA1,
 	FACT_SHA256,
 	FACT_TAGS,
+	FACT_IMPHASH,
+	FACT_SSDEEP,
 	FACT_VT,
 	FACT_TEXTS, /* those above are text */
 	FACT_SUBMISSIONS = FACT_TEXTS,
@@ -160,6 +164,12 @@ struct packet_load {
 struct packet_sample {
 	uint64_t offset;
 	uint64_t len;
+};
+
+struct packet_identify {
+	struct packet_sample sample;
+	uint32_t want_facts; /* 0: only its first bytes are looked at */
+	uint32_t reserved;
 };
 
 struct packet_scan {

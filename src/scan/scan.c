@@ -5,16 +5,12 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "base/utf8.h"
 #include "pool_internal.h"
-#include "scan/filetype.h"
 
-/* The parent's side of LOAD, SCAN, IDENTIFY and PROBE. */
+/* The parent's side of LOAD, SCAN and PROBE. */
 
 enum {
-	MORE_TIMEOUT_MS = 10000, /* between the packets of one answer */
 	HITS_GROW = 64,
-	IDENTITY_BYTES_MAX = 64 * 1024, /* twice cleaned text of one packet is more, so it is cut */
 };
 
 /* ---- Requests with one packet of answer ---- */
@@ -61,49 +57,12 @@ int scan_load(struct scan_child *child, unsigned slot, struct scan_rules *rules,
 	return 0;
 }
 
-static int check_sample(const struct scan_sample *sample, struct err *err)
+int client_check_sample(const struct scan_sample *sample, struct err *err)
 {
 	REQUIRE(sample->fd >= 0);
 	if (sample->len > LIMIT_SAMPLE_BYTES || sample->offset > INT64_MAX - sample->len)
 		return err_set(err, ERR_TOO_LARGE, "a sample of %llu bytes",
 			       (unsigned long long)sample->len);
-	return 0;
-}
-
-void scan_identity_release(struct scan_identity *id)
-{
-	buf_release(&id->text);
-	*id = (struct scan_identity){ 0 };
-}
-
-int scan_identify(struct scan_child *child, const struct scan_sample *sample,
-		  struct scan_identity *ret, struct err *err)
-{
-	struct packet_sample request = { sample->offset, sample->len };
-	struct iovec part = { &request, sizeof request };
-	struct packet p;
-
-	TRY(check_sample(sample, err));
-	TRY(call(child, PACKET_IDENTIFY, &part, &sample->fd, 1,
-		 child->pool->options.identify_timeout_ms, &p, err));
-
-	/* "description\0mime\0" */
-	const char *text = (const char *)p.body, *end = text + p.head.bytes;
-	const char *mime = p.head.bytes > 0 ? memchr(text, '\0', p.head.bytes) : NULL;
-
-	if (mime == NULL || ++mime == end || memchr(mime, '\0', (size_t)(end - mime)) != end - 1)
-		return client_lie(child, err, "an identity that is not two texts");
-
-	struct scan_identity id = { .text = BUF_INIT(IDENTITY_BYTES_MAX) };
-
-	utf8_clean(&id.text, str_make(text, (size_t)(mime - 1 - text)));
-	size_t magic_bytes = id.text.n;
-
-	utf8_clean(&id.text, str_make(mime, (size_t)(end - 1 - mime)));
-	id.magic = str_make(buf_str(&id.text).p, magic_bytes);
-	id.mime = str_make(buf_str(&id.text).p + magic_bytes, id.text.n - magic_bytes);
-	id.file_type = filetype_of(id.magic, id.mime)->vt;
-	*ret = id;
 	return 0;
 }
 
@@ -113,9 +72,40 @@ int scan_probe(struct scan_child *child, const struct scan_sample *sample, struc
 	struct iovec part = { &request, sizeof request };
 	struct packet p;
 
-	TRY(check_sample(sample, err));
+	TRY(client_check_sample(sample, err));
 	return call(child, PACKET_PROBE, &part, &sample->fd, 1,
 		    child->pool->options.scan_timeout_ms, &p, err);
+}
+
+/* ---- Under way ---- */
+
+void client_pending_add(struct scan_child *child, uint64_t len, bool identifies)
+{
+	child->ring[child->seq % SCAN_DEPTH] =
+		(struct scan_pending){ len, clock_mono_us(clock_system()), identifies };
+	child->pending++;
+}
+
+int client_pending_oldest(const struct scan_child *child, bool identifies, uint32_t timeout_ms,
+			  struct client_wait *ret, struct err *err)
+{
+	REQUIRE(child->pending > 0);
+	uint32_t seq = child->seq - child->pending + 1;
+	const struct scan_pending *oldest = &child->ring[seq % SCAN_DEPTH];
+	int64_t start_us =
+		oldest->sent_us > child->answered_us ? oldest->sent_us : child->answered_us;
+
+	REQUIRE(oldest->identifies == identifies);
+	if (child->dead)
+		return err_set(err, ERR_DIED, "scan child %d: %s", (int)child->pid, child->cause);
+	*ret = (struct client_wait){ seq, oldest->len, start_us + (int64_t)timeout_ms * 1000 };
+	return 0;
+}
+
+void client_pending_done(struct scan_child *child)
+{
+	child->answered_us = clock_mono_us(clock_system());
+	child->pending--;
 }
 
 /* ---- Scan ---- */
@@ -144,7 +134,7 @@ int scan_send(struct scan_child *child, const struct scan_sample *sample,
 {
 	const struct str texts[FACT_TEXTS] = { facts->file_name, facts->file_type, facts->md5,
 					       facts->sha1,      facts->sha256,    facts->tags,
-					       facts->vt };
+					       facts->imphash,   facts->ssdeep,    facts->vt };
 	struct packet_scan request = { .sample = { sample->offset, sample->len },
 				       .submissions = facts->submissions,
 				       .new_file = facts->new_file };
@@ -152,7 +142,7 @@ int scan_send(struct scan_child *child, const struct scan_sample *sample,
 	uint64_t bytes = sizeof request;
 
 	REQUIRE(child->pending < SCAN_DEPTH);
-	TRY(check_sample(sample, err));
+	TRY(client_check_sample(sample, err));
 	for (unsigned i = 0; i < FACT_TEXTS; i++) {
 		if (texts[i].n > LIMIT_SAMPLE_BYTES)
 			return err_set(err, ERR_TOO_LARGE, "facts of %zu bytes", texts[i].n);
@@ -170,9 +160,7 @@ int scan_send(struct scan_child *child, const struct scan_sample *sample,
 		child->seq--; /* nothing was asked */
 		return rc;
 	}
-	child->ring[child->seq % SCAN_DEPTH] =
-		(struct scan_pending){ sample->len, clock_mono_us(clock_system()) };
-	child->pending++;
+	client_pending_add(child, sample->len, false);
 	return 0;
 }
 
@@ -302,24 +290,19 @@ static int read_answer(struct hit_reader *r, int64_t deadline_us, struct packet 
 
 int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err)
 {
-	REQUIRE(child->pending > 0);
-	uint32_t seq = child->seq - child->pending + 1;
-	const struct scan_pending *oldest = &child->ring[seq % SCAN_DEPTH];
-	int64_t start_us =
-		oldest->sent_us > child->answered_us ? oldest->sent_us : child->answered_us;
-	struct hit_reader r = {
-		.child = child, .result = ret, .sample_bytes = oldest->len, .seq = seq
-	};
+	struct client_wait wait;
 	struct packet done;
 	struct packet_scanned scanned;
 
 	ret->hit_count = 0;
-	if (child->dead)
-		return err_set(err, ERR_DIED, "scan child %d: %s", (int)child->pid, child->cause);
-	TRY(read_answer(&r, start_us + (int64_t)child->pool->options.scan_timeout_ms * 1000, &done,
-			err));
-	child->answered_us = clock_mono_us(clock_system());
-	child->pending--;
+	TRY(client_pending_oldest(child, false, child->pool->options.scan_timeout_ms, &wait, err));
+
+	struct hit_reader r = {
+		.child = child, .result = ret, .sample_bytes = wait.sample_bytes, .seq = wait.seq
+	};
+
+	TRY(read_answer(&r, wait.deadline_us, &done, err));
+	client_pending_done(child);
 	if (done.head.status != STATUS_OK) {
 		ret->hit_count = 0;
 		return client_failed(child, &done, err);

@@ -1,4 +1,6 @@
 #include "scan/vt_data.h"
+#include "base/json_view.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 #include "scan/filetype.h"
 #include "vt/titan.pb-c.h"
@@ -56,8 +58,32 @@ static char **tag_texts(const struct texts *t, struct tag_list *list)
 	return list->p;
 }
 
+/* The exiftool map: keys and values by offset, then as entries of the message. */
+struct exif_list {
+	size_t keys[VT_DATA_EXIF_MAX];
+	size_t values[VT_DATA_EXIF_MAX];
+	Vt__Titan__FileMetadata__ExiftoolEntry entries[VT_DATA_EXIF_MAX];
+	Vt__Titan__FileMetadata__ExiftoolEntry *p[VT_DATA_EXIF_MAX];
+	size_t n;
+};
+
+static void add_exif(struct texts *t, struct exif_list *list, struct str object)
+{
+	AUTO(buf_release) struct buf text = BUF_INIT(VT_DATA_BYTES_MAX);
+	struct str at, key, value;
+
+	list->n = 0;
+	for (at = json_view_inside(object);
+	     list->n < VT_DATA_EXIF_MAX && json_view_member(&at, &key, &value);) {
+		buf_reset(&text);
+		json_view_text(value, &text);
+		list->keys[list->n] = add_text(t, key);
+		list->values[list->n++] = add_text(t, buf_str(&text));
+	}
+}
+
 enum {
-	TEXT_COUNT = 12
+	TEXT_COUNT = 14
 };
 
 static int32_t to_int32(uint32_t v)
@@ -79,11 +105,26 @@ static int pack(const Vt__Titan__LiveHuntData *hunt, struct buf *out, struct err
 /* The generated initialisers point `char *` fields at constant empty texts. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wcast-qual"
-static int encode(const struct vt_data *d, struct texts *t, struct buf *out, struct err *err)
+static Vt__Titan__FileMetadata__ExiftoolEntry **exif_entries(const struct texts *t,
+							     struct exif_list *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		list->entries[i] = (Vt__Titan__FileMetadata__ExiftoolEntry)
+			VT__TITAN__FILE_METADATA__EXIFTOOL_ENTRY__INIT;
+		list->entries[i].key = text_at(t, list->keys[i]);
+		list->entries[i].value = text_at(t, list->values[i]);
+		list->p[i] = &list->entries[i];
+	}
+	return list->p;
+}
+
+static int encode(const struct vt_data *d, struct texts *t, struct exif_list *exif, struct buf *out,
+		  struct err *err)
 {
 	Vt__Titan__LiveHuntData hunt = VT__TITAN__LIVE_HUNT_DATA__INIT;
 	Vt__Titan__FileMetadata meta = VT__TITAN__FILE_METADATA__INIT;
 	Vt__Submitter__Submitter submitter = VT__SUBMITTER__SUBMITTER__INIT;
+	Vt__Titan__MainIcon icon = VT__TITAN__MAIN_ICON__INIT;
 	Vt__Analysis__AnalysisStats stats = VT__ANALYSIS__ANALYSIS_STATS__INIT;
 	struct tag_list tags = { .n = 0 }, type_tags = { .n = 0 };
 	const struct {
@@ -102,6 +143,8 @@ static int encode(const struct vt_data *d, struct texts *t, struct buf *out, str
 		{ d->magic, &meta.magic },
 		{ d->submitter_city, &submitter.city },
 		{ d->submitter_country, &submitter.country },
+		{ d->icon_raw_md5, &icon.raw_md5 },
+		{ d->icon_dhash, &icon.dhash },
 	};
 	size_t at[TEXT_COUNT];
 
@@ -110,6 +153,7 @@ static int encode(const struct vt_data *d, struct texts *t, struct buf *out, str
 		at[i] = add_text(t, texts[i].text);
 	add_tags(t, &tags, d->tags);
 	add_tags(t, &type_tags, str_of(filetype_by_id(d->file_type)->tags));
+	add_exif(t, exif, d->exiftool);
 	TRY(buf_check(&t->room, "the texts of vt data", err));
 
 	for (size_t i = 0; i < TEXT_COUNT; i++)
@@ -125,6 +169,10 @@ static int encode(const struct vt_data *d, struct texts *t, struct buf *out, str
 	meta.n_tags = tags.n;
 	meta.file_type_tags = tag_texts(t, &type_tags);
 	meta.n_file_type_tags = type_tags.n;
+	meta.exiftool = exif_entries(t, exif);
+	meta.n_exiftool = exif->n;
+	if (d->icon_raw_md5.n > 0)
+		meta.main_icon = &icon;
 	meta.submitter = &submitter;
 	meta.analysis_stats = &stats;
 	hunt.meta = &meta;
@@ -135,8 +183,9 @@ static int encode(const struct vt_data *d, struct texts *t, struct buf *out, str
 int vt_data_encode(const struct vt_data *data, struct buf *out, struct err *err)
 {
 	struct texts t = { .room = BUF_INIT(VT_DATA_BYTES_MAX) };
+	AUTO(mem_drop) void *exif = mem_must_zalloc(sizeof(struct exif_list));
 
-	int rc = encode(data, &t, out, err);
+	int rc = encode(data, &t, exif, out, err);
 
 	buf_release(&t.room);
 	return rc;

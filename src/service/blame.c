@@ -386,6 +386,7 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 	return 0;
 }
 
+/* What it is; a sample that resists is hunted without its facts. ERR_CLOSED. */
 static int identify(struct inquiry *q, struct err *err)
 {
 	struct scan_identity id = { 0 };
@@ -403,7 +404,9 @@ static int identify(struct inquiry *q, struct err *err)
 		again = struck_again(&tries, rc, child);
 		scan_child_give(q->svc->scan, child);
 	} while (again);
-	return rc;
+	if (rc)
+		hunt_job_no_facts(q->job, str_of(err->msg));
+	return 0;
 }
 
 static int inquire(struct inquiry *q, struct err *err)
@@ -420,7 +423,7 @@ static int inquire(struct inquiry *q, struct err *err)
 		hunt_job_add_guilt(job, 0, 0, q->cause);
 		return 0;
 	}
-	if (!job->identified)
+	if (!job->examined && job->row->file.size <= q->svc->options.hunt_bytes_max)
 		TRY(identify(q, err));
 	set = liveset_take(q->svc, job->row->generation);
 	if (!set)

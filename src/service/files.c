@@ -16,6 +16,7 @@
 #include "report_cache.h"
 #include "service_internal.h"
 #include "store/meta_analysis.h"
+#include "store/meta_facts.h"
 
 enum {
 	UPLOAD_MEMORY_MAX = 1 << 20, /* larger samples go to a temporary file while they arrive */
@@ -442,10 +443,13 @@ static int file_lookup(struct service *svc, struct str hash, struct arena *arena
 {
 	struct sql_conn *conn;
 	struct file_row row;
+	struct str report;
 	int rc;
 
 	TRY(sql_reader_take(&conn, svc->db, err));
 	rc = file_row_by_hash(conn, hash, arena, &row, err);
+	if (rc == 0)
+		rc = file_report(conn, row.id, arena, &report, err);
 	sql_reader_give(svc->db, conn);
 	if (rc)
 		return rc;
@@ -453,7 +457,7 @@ static int file_lookup(struct service *svc, struct str hash, struct arena *arena
 				   .hashes = row.hashes,
 				   .size = row.size,
 				   .at = row.at,
-				   .report = row.report,
+				   .report = report,
 				   .name = row.last_name,
 				   .first_submission_s = row.first_submission_s,
 				   .last_submission_s = row.last_submission_s };

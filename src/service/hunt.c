@@ -9,12 +9,12 @@
 
 enum {
 	WORKERS_MAX = 256,
-	CLAIM_MAX = 64,              /* analyses claimed in one transaction */
-	CLAIM_LOW_PER_WORKER = 16,   /* claim more when fewer wait */
-	CLAIM_CAP_PER_WORKER = 128,  /* what clients wait for is claimed beyond that, up to this */
-	LEASE_S = 3600,              /* one process owns the folder: leases end with it */
-	CLAIM_ARENA_MAX = 256 << 20, /* rows with reports of CLAIM_MAX files */
-	CHILD_RETRY_MS = 200,        /* between tries to get a child that comes up */
+	CLAIM_MAX = 64,             /* analyses claimed in one transaction */
+	CLAIM_LOW_PER_WORKER = 16,  /* claim more when fewer wait */
+	CLAIM_CAP_PER_WORKER = 128, /* what clients wait for is claimed beyond that, up to this */
+	LEASE_S = 3600,             /* one process owns the folder: leases end with it */
+	CLAIM_ARENA_MAX = 16 << 20, /* rows of CLAIM_MAX files */
+	CHILD_RETRY_MS = 200,       /* between tries to get a child that comes up */
 	PIPELINE_BYTES_MAX =
 		8 << 20, /* bytes queued behind a scan: an API upload waits for no more */
 };
@@ -301,12 +301,12 @@ static int worker_ready(struct worker *w, int64_t generation, struct err *err)
 }
 
 /*
- * Must the pipeline be empty before this job can go in? So that what is asked of
- * the child besides scans, and what may not go to it at all, finds it idle.
+ * Must the pipeline be empty before this job can go in? So that another set can be
+ * loaded, and what may not go to the child at all finds it idle.
  */
 static bool worker_must_drain(const struct worker *w, const struct hunt_job *job)
 {
-	return !job->identified || !w->set || w->set->generation < job->row->generation ||
+	return !w->set || w->set->generation < job->row->generation ||
 	       scan_child_is_dead(w->child) || scan_child_is_used_up(w->child) ||
 	       job->row->attempts || w->pending_bytes + job->sample.len > PIPELINE_BYTES_MAX;
 }
@@ -338,34 +338,6 @@ static void hunt_blame(struct hunt *h, struct hunt_job *job, const char *cause)
 	h->blamed = b;
 	cond_signal(&h->suspects);
 	lock_drop(&h->lock);
-}
-
-/* Identify if that was not done. false: the job went elsewhere. */
-static bool worker_identify(struct worker *w, struct hunt_job *job)
-{
-	struct scan_identity id = { 0 };
-	struct scan_sample head = job->sample;
-	struct err err;
-	int rc;
-
-	if (job->identified)
-		return true;
-	if (head.len > w->hunt->svc->options.hunt_bytes_max)
-		head.len = w->hunt->svc->options.hunt_bytes_max;
-	rc = scan_identify(w->child, &head, &id, &err);
-	if (rc == 0)
-		hunt_job_take_identity(job, &id);
-	scan_identity_release(&id);
-	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
-		hunt_blame(w->hunt, job, err.msg);
-		return false;
-	}
-	if (rc) {
-		hunt_job_skip(job, str_of(err.msg));
-		hunt_job_complete(job);
-		return false;
-	}
-	return true;
 }
 
 /* What keeps a sample from being hunted at all. false: it was completed without. */
@@ -407,10 +379,62 @@ void hunt_rest(struct service *svc)
 	lock_drop(&h->lock);
 }
 
+/* Back to the head of the line: what became of it was not its doing. */
+static void worker_put_back(struct worker *w, struct hunt_job *job)
+{
+	struct hunt *h = w->hunt;
+	unsigned lane = job->row->lane == LANE_API ? 0 : 1;
+
+	job->set = live_set_unref(job->set);
+	lock_take(&h->lock);
+	job->next = h->waiting[lane];
+	h->waiting[lane] = job;
+	if (!job->next)
+		h->tails[lane] = &job->next;
+	h->waiting_count++;
+	cond_signal(&h->work);
+	lock_drop(&h->lock);
+}
+
+static int worker_send_scan(struct worker *w, struct hunt_job *job, struct err *err)
+{
+	struct scan_facts facts = hunt_job_facts(job);
+
+	TRY(scan_send(w->child, &job->sample, &facts, err));
+	job->set = w->set;
+	atomic_fetch_add(&w->set->refs, 1);
+	return 0;
+}
+
+/* Ask the child what comes next for this job: what it is, or which rules match. */
+static void worker_send(struct worker *w, struct hunt_job *job)
+{
+	bool whole = job->row->file.size <= w->hunt->svc->options.hunt_bytes_max;
+	struct err err;
+	int rc;
+
+	if (job->examined && !worker_may_hunt(w, job))
+		return;
+	rc = job->examined ? worker_send_scan(w, job, &err)
+			   : scan_identify_send(w->child, &job->sample, whole, &err);
+	if (rc == -ERR_DIED) {
+		worker_put_back(w, job); /* it was not even received */
+		if (!w->pending)
+			worker_bury(w);
+		return;
+	}
+	if (rc) {
+		hunt_job_skip(job, str_of(err.msg));
+		hunt_job_complete(job);
+		return;
+	}
+	w->under_way[w->pending++] = job;
+	w->pending_bytes += job->sample.len;
+}
+
 /* Put one job into the pipeline (empty, if worker_must_drain says so). */
 static void worker_begin(struct worker *w, struct hunt_job *job)
 {
-	struct scan_facts facts;
 	struct err err;
 	int rc = hunt_job_open(job, &err);
 
@@ -433,25 +457,8 @@ static void worker_begin(struct worker *w, struct hunt_job *job)
 		hunt_rest(w->hunt->svc);
 		return;
 	}
-	if (!worker_is_clean(w, job) || !worker_identify(w, job) || !worker_may_hunt(w, job))
-		return;
-	facts = hunt_job_facts(job);
-	rc = scan_send(w->child, &job->sample, &facts, &err);
-	if (rc == -ERR_DIED) {
-		w->next = job; /* not its doing: it was not even received */
-		if (!w->pending)
-			worker_bury(w);
-		return;
-	}
-	if (rc) {
-		hunt_job_skip(job, str_of(err.msg));
-		hunt_job_complete(job);
-		return;
-	}
-	job->set = w->set;
-	atomic_fetch_add(&w->set->refs, 1);
-	w->under_way[w->pending++] = job;
-	w->pending_bytes += job->sample.len;
+	if (worker_is_clean(w, job))
+		worker_send(w, job);
 }
 
 static struct hunt_job *worker_oldest(struct worker *w)
@@ -467,26 +474,34 @@ static struct hunt_job *worker_oldest(struct worker *w)
 /* Those behind the suspect were not looked at: back to the head of the line. */
 static void worker_return_rest(struct worker *w)
 {
-	struct hunt *h = w->hunt;
-
-	while (w->pending) {
-		struct hunt_job *job = w->under_way[--w->pending];
-		unsigned lane = job->row->lane == LANE_API ? 0 : 1;
-
-		job->set = live_set_unref(job->set);
-		lock_take(&h->lock);
-		job->next = h->waiting[lane];
-		h->waiting[lane] = job;
-		if (!job->next)
-			h->tails[lane] = &job->next;
-		h->waiting_count++;
-		cond_signal(&h->work);
-		lock_drop(&h->lock);
-	}
+	while (w->pending)
+		worker_put_back(w, w->under_way[--w->pending]);
 	w->pending_bytes = 0;
 }
 
-static void worker_end(struct worker *w)
+static void worker_end_identify(struct worker *w)
+{
+	struct scan_identity id = { 0 };
+	struct hunt_job *job;
+	struct err err;
+	int rc = scan_identify_recv(w->child, &id, &err);
+
+	job = worker_oldest(w);
+	crash_note(job->row->id);
+	if (rc == 0) {
+		hunt_job_take_identity(job, &id);
+		worker_send(w, job);
+	} else if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
+		hunt_blame(w->hunt, job, err.msg);
+	} else {
+		hunt_job_skip(job, str_of(err.msg));
+		hunt_job_complete(job);
+	}
+	scan_identity_release(&id);
+	crash_note(0);
+}
+
+static void worker_end_scan(struct worker *w)
 {
 	struct hunt_job *job;
 	struct err err;
@@ -509,7 +524,16 @@ static void worker_end(struct worker *w)
 		hunt_blame(w->hunt, job, err.msg);
 	}
 	crash_note(0);
-	if (scan_child_is_dead(w->child)) {
+}
+
+/* Take the answer about the oldest job under way. */
+static void worker_end(struct worker *w)
+{
+	if (w->under_way[0]->examined)
+		worker_end_scan(w);
+	else
+		worker_end_identify(w);
+	if (w->child && scan_child_is_dead(w->child)) {
 		worker_return_rest(w);
 		worker_bury(w);
 	}

@@ -20,9 +20,10 @@
  *     apart and named; everything else of that analysis is still hunted.
  *  4. API work never waits behind bulk work that no child has begun.
  *
- *   queued --claim--> waiting --worker--> scanning --recv--> completing --> done
- *                                            |
- *                                            +--child died or hung--> blame --> completing
+ *   queued --claim--> waiting --worker--> examined --recv--> scanned --recv--> completing --> done
+ *                                            |                  |
+ *                                            +------------------+--child died or hung--> blame -->
+ * completing
  */
 struct hunt;
 
@@ -84,8 +85,12 @@ struct hunt_job {
 	struct arena *arena; /* everything below */
 	struct pack_file *pack;
 	struct scan_sample sample;
-	/* identity, if it was found out now */
+	/* what it is: as the database has it, then as it was found out now */
 	bool identified;
+	bool examined;            /* found out now, with the next three */
+	struct str facts;         /* a JSON object, see scan/facts.def; empty: none */
+	struct str tags;          /* blank-separated */
+	struct str facts_failure; /* why there are no facts */
 	uint32_t file_type;
 	struct str magic;
 	struct str mime;
@@ -112,6 +117,8 @@ void claim_batch_unref(struct claim_batch *batch);
 /* Hold the sample's file. ERR_* where the pack cannot be had. */
 MUST_USE int hunt_job_open(struct hunt_job *job, struct err *err);
 void hunt_job_take_identity(struct hunt_job *job, const struct scan_identity *id);
+/* The sample cannot be examined for this reason; it is hunted without facts. */
+void hunt_job_no_facts(struct hunt_job *job, struct str reason);
 /* Facts for the rules; text lives in the job's arena. */
 struct scan_facts hunt_job_facts(struct hunt_job *job);
 /*

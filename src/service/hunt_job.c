@@ -4,6 +4,7 @@
 
 #include "base/hex.h"
 #include "base/json.h"
+#include "base/json_view.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -15,6 +16,7 @@
 #include "scan/vt_data.h"
 #include "service/file_lists.h"
 #include "snippet.h"
+#include "store/meta_facts.h"
 #include "store/meta_limit.h"
 #include "store/meta_live.h"
 #include "store/stream.h"
@@ -24,10 +26,11 @@ enum {
 		3, /* then the analysis completes and says that its matches are lost */
 	JOB_ARENA_MAX = 128 << 20,    /* LIMIT_HITS_PER_FILE, each without snippet and tags … */
 	FULL_HITS_BYTES = 32 << 20,   /* … after those with them that fit in here */
-	COMPLETE_ARENA_MAX = 1 << 20, /* the file's row, report and names while completing */
+	COMPLETE_ARENA_MAX = 1 << 20, /* the file's row and names while completing */
 	TELLER_ARENA_MAX = 16 * 1024, /* a ruleset's name */
 	NOT_RUN_BYTES_MAX = 256 * 1024,
 	VT_BYTES_MAX = VT_DATA_BYTES_MAX,
+	FACT_TEXT_MAX = 4096,       /* a hash, or all tags */
 	RULE_TAGS_MAX = 64,         /* tags of one rule that are told */
 	SUSPEND_AFTER_SAMPLES = 3,  /* distinct samples before a ruleset is switched off */
 	SUSPEND_REASON_BYTES = 300, /* of the last failure, in what the owner is told */
@@ -85,9 +88,19 @@ int hunt_job_open(struct hunt_job *job, struct err *err)
 void hunt_job_take_identity(struct hunt_job *job, const struct scan_identity *id)
 {
 	job->identified = true;
+	job->examined = true;
 	job->file_type = id->file_type;
 	job->magic = arena_str(job->arena, id->magic);
 	job->mime = arena_str(job->arena, id->mime);
+	job->facts = arena_str(job->arena, id->facts);
+	job->tags = arena_str(job->arena, id->tags);
+	job->facts_failure = arena_str(job->arena, id->failure);
+}
+
+void hunt_job_no_facts(struct hunt_job *job, struct str reason)
+{
+	job->examined = true;
+	job->facts_failure = arena_str(job->arena, reason);
 }
 
 /* ---- What rules may ask ---- */
@@ -100,10 +113,29 @@ static struct str hex_of(struct arena *arena, const uint8_t *p, size_t n)
 	return str_make(text, 2 * n);
 }
 
+/* The text of a member of the facts, or of one of their objects; "" if it is not there. */
+static struct str fact_text(struct hunt_job *job, struct str object, struct str member)
+{
+	AUTO(buf_release) struct buf text = BUF_INIT(FACT_TEXT_MAX);
+
+	json_view_text(json_view_find(object, member), &text);
+	return arena_str(job->arena, buf_str(&text));
+}
+
+/* "peexe 64bits overlay": the type's tag, then what was found. */
+static struct str all_tags(struct hunt_job *job, const struct filetype *type)
+{
+	AUTO(buf_release) struct buf tags = BUF_INIT(FACT_TEXT_MAX);
+
+	report_tags(&tags, job->identified ? type->vt : 0, job->tags);
+	return arena_str(job->arena, buf_str(&tags));
+}
+
 struct scan_facts hunt_job_facts(struct hunt_job *job)
 {
 	const struct file_row *file = &job->row->file;
 	const struct filetype *type = filetype_by_id(job->file_type);
+	struct str icon = json_view_find(job->facts, STR("main_icon"));
 	AUTO(buf_release) struct buf vt = BUF_INIT(VT_BYTES_MAX);
 	struct scan_facts facts = {
 		.file_name = file->last_name,
@@ -111,6 +143,10 @@ struct scan_facts hunt_job_facts(struct hunt_job *job)
 		.md5 = hex_of(job->arena, file->hashes.md5, MD5_BYTES),
 		.sha1 = hex_of(job->arena, file->hashes.sha1, SHA1_BYTES),
 		.sha256 = hex_of(job->arena, file->hashes.sha256, SHA256_BYTES),
+		.tags = all_tags(job, type),
+		.imphash =
+			fact_text(job, json_view_find(job->facts, STR("pe_info")), STR("imphash")),
+		.ssdeep = fact_text(job, job->facts, STR("ssdeep")),
 		.submissions = file->times_submitted,
 		.new_file = file->times_submitted == 1,
 	};
@@ -126,6 +162,14 @@ struct scan_facts hunt_job_facts(struct hunt_job *job)
 		.first_submission_date = file->first_submission_s,
 		.new_file = facts.new_file,
 		.magic = job->magic,
+		.tags = facts.tags,
+		.imphash = facts.imphash,
+		.ssdeep = facts.ssdeep,
+		.tlsh = fact_text(job, job->facts, STR("tlsh")),
+		.telfhash = fact_text(job, job->facts, STR("telfhash")),
+		.exiftool = json_view_find(job->facts, STR("exiftool")),
+		.icon_raw_md5 = fact_text(job, icon, STR("raw_md5")),
+		.icon_dhash = fact_text(job, icon, STR("dhash")),
 	};
 
 	if (vt_data_encode(&known, &vt, NULL) == 0)
@@ -270,12 +314,14 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 	char what[64];
 	struct json j;
 
-	if (!job->skipped && !job->hits_cut && !job->guilt_count)
+	if (!job->skipped && !job->hits_cut && !job->guilt_count && !job->facts_failure.n)
 		return;
 	json_init(&j, out);
 	json_arr(&j);
 	if (job->skipped)
 		not_run_entry(&j, STR("hunting"), job->skipped_reason);
+	if (job->facts_failure.n)
+		not_run_entry(&j, STR("facts"), job->facts_failure);
 	if (job->hits_cut) {
 		snprintf(what, sizeof what, "more than %d rules match: the others are not told",
 			 LIMIT_HITS_PER_FILE);
@@ -410,6 +456,15 @@ static int keep_guilt(struct sql_conn *conn, struct hunt_job *job, int64_t now_s
 	return 0;
 }
 
+static int keep_identity(struct sql_conn *conn, const struct hunt_job *job, struct err *err)
+{
+	const struct file_facts facts = { job->facts, job->tags };
+
+	TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic, job->mime,
+				  err));
+	return file_facts_put(conn, job->row->file.id, &facts, err);
+}
+
 static int complete_in(struct sql_conn *conn, struct hunt_job *job, int64_t now_s, bool *ret_mine,
 		       struct err *err)
 {
@@ -423,9 +478,8 @@ static int complete_in(struct sql_conn *conn, struct hunt_job *job, int64_t now_
 			      buf_str(&not_run), now_s, ret_mine, err));
 	if (!*ret_mine)
 		return 0; /* removed, or given to somebody else, meanwhile */
-	if (job->identified && !job->row->file.identified)
-		TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic,
-					  job->mime, err));
+	if (job->examined && job->identified)
+		TRY(keep_identity(conn, job, err));
 	return report_refresh(conn, job->row->file.id, now_s, now_s, arena, err);
 }
 

@@ -4,9 +4,11 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "scan/filetype.h"
+#include "store/meta_facts.h"
 
 enum {
-	REPORT_BYTES_MAX = 256 * 1024 /* a hundred names of 255 bytes, escaped, and the rest */
+	REPORT_BYTES_MAX = 256 * 1024, /* a hundred names of 255 bytes, escaped, and the rest */
+	TAGS_BYTES_MAX = 4096,
 };
 
 static void put_digest(struct json *j, const char *key, const uint8_t *digest, size_t n)
@@ -61,8 +63,32 @@ static void put_type(struct json *j, const struct file_row *file)
 		json_kv_str(j, "magic", file->magic);
 }
 
-void report_write(struct buf *out, const struct file_row *file, const struct str *names,
-		  size_t name_count, int64_t now_s)
+void report_tags(struct buf *out, uint32_t file_type, struct str found)
+{
+	if (file_type)
+		buf_add_z(out, filetype_by_id(file_type)->tag);
+	if (out->n && found.n)
+		buf_add_c(out, ' ');
+	buf_add_str(out, found);
+}
+
+static void put_tags(struct json *j, const struct file_row *file, struct str found)
+{
+	AUTO(buf_release) struct buf tags = BUF_INIT(TAGS_BYTES_MAX);
+	struct str rest, tag;
+
+	report_tags(&tags, file->identified ? file->file_type : 0, found);
+	json_key(j, "tags");
+	json_arr(j);
+	for (rest = buf_str(&tags); str_split(&rest, ' ', &tag);) {
+		if (tag.n)
+			json_str(j, tag);
+	}
+	json_arr_end(j);
+}
+
+void report_write(struct buf *out, const struct file_row *file, struct str tags,
+		  const struct str *names, size_t name_count, int64_t now_s)
 {
 	struct json j;
 
@@ -81,9 +107,7 @@ void report_write(struct buf *out, const struct file_row *file, const struct str
 		json_kv_str(&j, "meaningful_name", file->last_name);
 	if (file->identified)
 		put_type(&j, file);
-	json_key(&j, "tags");
-	json_arr(&j);
-	json_arr_end(&j);
+	put_tags(&j, file, tags);
 	json_kv_i64(&j, "first_submission_date", file->first_submission_s);
 	json_kv_i64(&j, "last_submission_date", file->last_submission_s);
 	json_kv_i64(&j, "last_modification_date", now_s);
@@ -102,14 +126,15 @@ int report_refresh(struct sql_conn *conn, int64_t file_id, int64_t analysis_s, i
 {
 	AUTO(buf_release) struct buf out = BUF_INIT(REPORT_BYTES_MAX);
 	struct file_row file;
-	struct str *names;
+	struct str *names, tags;
 	size_t name_count;
 
 	TRY(file_row_by_id(conn, file_id, arena, &file, err));
 	TRY(file_names(conn, file_id, arena, &names, &name_count, err));
 	if (analysis_s)
 		file.last_analysis_s = analysis_s;
-	report_write(&out, &file, names, name_count, now_s);
+	TRY(file_facts_tags(conn, file_id, arena, &tags, err));
+	report_write(&out, &file, tags, names, name_count, now_s);
 	TRY(buf_check(&out, "a file's report", err));
 	return file_row_set_report(conn, file_id, buf_str(&out), analysis_s, err);
 }

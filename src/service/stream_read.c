@@ -2,7 +2,7 @@
 
 #include "base/limits.h"
 #include "service_internal.h"
-#include "store/meta_file.h"
+#include "store/meta_facts.h"
 #include "store/stream_cursor.h"
 
 /* ---- What holds: the cursor's values, and what is said beside it ---- */
@@ -47,10 +47,10 @@ static int read_reports(struct sql_conn *conn, struct arena *arena, struct strea
 		if (e->entity_kind != STREAM_FILE)
 			continue;
 		rc = file_row_by_hash(conn, e->entity_id, arena, &row, err);
+		if (rc == 0)
+			rc = file_report(conn, row.id, arena, &ret->reports[i], err);
 		if (rc && rc != -ERR_NOT_FOUND)
 			return rc;
-		if (rc == 0)
-			ret->reports[i] = row.report;
 	}
 	return 0;
 }

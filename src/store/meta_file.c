@@ -5,7 +5,7 @@
 #define FILE_COLUMNS                                                                               \
 	"id, sha256, sha1, md5, size, corpus, pack, pack_offset, first_submission_s, "             \
 	"last_submission_s, last_analysis_s, times_submitted, unique_sources, last_name, "         \
-	"file_type, magic, mime, report"
+	"file_type, magic, mime"
 
 static const char FILE_BY_SHA256[] = "SELECT " FILE_COLUMNS " FROM file WHERE sha256 = ?1";
 static const char FILE_BY_SHA1[] = "SELECT " FILE_COLUMNS " FROM file WHERE sha1 = ?1";
@@ -51,6 +51,7 @@ static const char REMOVE_ANALYSES[] = "DELETE FROM analysis WHERE file_id = ?1";
 static const char REMOVE_SUBMISSIONS[] = "DELETE FROM submission WHERE file_id = ?1";
 static const char REMOVE_NAMES[] = "DELETE FROM file_name WHERE file_id = ?1";
 static const char REMOVE_QUARANTINE[] = "DELETE FROM quarantine WHERE file_id = ?1";
+static const char REMOVE_FACTS[] = "DELETE FROM file_facts WHERE file_id = ?1";
 static const char REMOVE_FILE[] = "DELETE FROM file WHERE id = ?1";
 static const char TOTAL_FILES[] = "SELECT count(*), coalesce(sum(size), 0) FROM file";
 static const char LAST_ID[] = "SELECT coalesce(max(id), 0) FROM file";
@@ -85,7 +86,6 @@ static void file_row_read(const struct sql_query *q, struct arena *arena, struct
 	row->file_type = (uint32_t)sql_i64(q, 14);
 	row->magic = arena_str(arena, sql_str(q, 15));
 	row->mime = arena_str(arena, sql_str(q, 16));
-	row->report = arena_str(arena, sql_str(q, 17));
 }
 
 static int file_row_one(struct sql_conn *conn, const char *text, struct sql_val key,
@@ -248,6 +248,7 @@ int file_row_remove(struct sql_conn *conn, const struct file_row *row, int64_t *
 	TRY(sql_exec(conn, REMOVE_SUBMISSIONS, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_NAMES, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_QUARANTINE, err, SQL_I64(row->id)));
+	TRY(sql_exec(conn, REMOVE_FACTS, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_FILE, err, SQL_I64(row->id)));
 	return one_i64(conn, ERASE_ADD, where, 3, 0, ret_erase_id, err);
 }

@@ -6,6 +6,7 @@
 #include "scan_fixture.h"
 #include <sys/socket.h>
 #include "protocol_internal.h"
+#include "unit.h"
 
 /* ---- The liar ---- */
 
@@ -178,14 +179,69 @@ static void lie_about_hits(uint32_t seq, const char *lie)
 		tell(end, &scanned, sizeof scanned, hit, bytes);
 }
 
-static void lie_about_identity(uint32_t seq, uint64_t kind)
-{
-	static const struct str texts[] = { STR("a\0b\0"),      STR(""),     STR("a"),
-					    STR("a\0"),         STR("a\0b"), STR("a\0b\0c\0"),
-					    STR("\xff\0\xfe\0") };
+/*
+ * What is said of sample number so and so: texts of DONE, and facts before them;
+ * what is wrong with it, or NULL.
+ */
+static const struct identity_row {
+	const char *name;
+	struct str facts, texts;
+	enum packet_stream stream;
+	bool is_honest;
+} identities[] = {
+	{ "nothing known", STR(""), STR("a\0b\0\0\0\0"), STREAM_NONE, true },
+	{ "all known", STR("{\"tlsh\":\"T1\",\"pe_info\":{\"x\":[1]}}"),
+	  STR("a\0b\0003:a:b\00064bits overlay\0\0"), STREAM_FACTS, true },
+	{ "no facts but ssdeep", STR("{}"), STR("a\0b\0003:a:b\0\0why\0"), STREAM_FACTS, true },
+	{ "bytes that are not UTF-8", STR(""), STR("\xff\0\xfe\0\0\0\0"), STREAM_NONE, true },
+	{ "no texts", STR(""), STR(""), STREAM_NONE, false },
+	{ "one text cut", STR(""), STR("a"), STREAM_NONE, false },
+	{ "one text", STR(""), STR("a\0"), STREAM_NONE, false },
+	{ "four texts", STR(""), STR("a\0b\0\0\0"), STREAM_NONE, false },
+	{ "the last one cut", STR(""), STR("a\0b\0\0\0c"), STREAM_NONE, false },
+	{ "six texts", STR(""), STR("a\0b\0\0\0\0\0"), STREAM_NONE, false },
+	{ "facts that are no JSON", STR("{\"tlsh\":}"), STR("a\0b\0\0\0\0"), STREAM_FACTS, false },
+	{ "facts that are a list", STR("[1]"), STR("a\0b\0\0\0\0"), STREAM_FACTS, false },
+	{ "facts that end early", STR("{\"tlsh\":1"), STR("a\0b\0\0\0\0"), STREAM_FACTS, false },
+	{ "facts that break out", STR("{\"tlsh\":1},\"x\":{}"), STR("a\0b\0\0\0\0"), STREAM_FACTS,
+	  false },
+	{ "a member that is no fact", STR("{\"sha256\":\"\"}"), STR("a\0b\0\0\0\0"), STREAM_FACTS,
+	  false },
+	{ "a fact in other letters", STR("{\"\\u0074lsh\":1}"), STR("a\0b\0\0\0\0"), STREAM_FACTS,
+	  false },
+	{ "a fact twice", STR("{\"tlsh\":1,\"tlsh\":2}"), STR("a\0b\0\0\0\0"), STREAM_FACTS,
+	  false },
+	{ "ssdeep twice", STR("{\"ssdeep\":1}"), STR("a\0b\0003:a:b\0\0\0"), STREAM_FACTS, false },
+	{ "facts not UTF-8", STR("{\"tlsh\":\"\xff\"}"), STR("a\0b\0\0\0\0"), STREAM_FACTS, false },
+	{ "a fuzzy hash with a quote", STR("{}"), STR("a\0b\0003:\"\0\0\0"), STREAM_FACTS, false },
+	{ "tags with a quote", STR("{}"), STR("a\0b\0\0x\"y\0\0"), STREAM_FACTS, false },
+	{ "data of another kind", STR("{}"), STR("a\0b\0\0\0\0"), STREAM_HITS, false },
+};
 
-	tell((struct packet_head){ .type = PACKET_DONE, .seq = seq }, texts[kind].p, texts[kind].n,
+static void lie_about_identity(uint32_t seq, uint64_t number)
+{
+	const struct identity_row *row = &identities[number];
+
+	if (row->facts.n > 0)
+		tell((struct packet_head){ .type = PACKET_DATA,
+					   .seq = seq,
+					   .stream = (uint8_t)row->stream },
+		     row->facts.p, row->facts.n, NULL, 0);
+	tell((struct packet_head){ .type = PACKET_DONE, .seq = seq }, row->texts.p, row->texts.n,
 	     NULL, 0);
+}
+
+/* Facts without end: as long as somebody takes them. */
+static void tell_facts_for_ever(uint32_t seq)
+{
+	static char piece[PACKET_BYTES_MAX / 2];
+
+	memset(piece, ' ', sizeof piece);
+	for (;;)
+		tell((struct packet_head){ .type = PACKET_DATA,
+					   .seq = seq,
+					   .stream = STREAM_FACTS },
+		     piece, sizeof piece, NULL, 0);
 }
 
 extern char **environ;
@@ -216,7 +272,7 @@ static int liar(void)
 		char lie[64] = "";
 		struct packet_bundle_entry entry;
 		struct packet_scan scan;
-		struct packet_sample sample;
+		struct packet_identify identify;
 
 		if (p.head.type == PACKET_COMPILE) {
 			if (pread(p.fds[0], &entry, sizeof entry, 0) != sizeof entry ||
@@ -228,8 +284,10 @@ static int liar(void)
 			memcpy(lie, p.body + sizeof scan, scan.fact_bytes[FACT_FILE_NAME]);
 			lie_about_hits(p.head.seq, lie);
 		} else if (p.head.type == PACKET_IDENTIFY) {
-			memcpy(&sample, p.body, sizeof sample);
-			lie_about_identity(p.head.seq, sample.offset);
+			memcpy(&identify, p.body, sizeof identify);
+			if (identify.sample.offset == COUNT_OF(identities))
+				tell_facts_for_ever(p.head.seq);
+			lie_about_identity(p.head.seq, identify.sample.offset);
 		} else {
 			tell((struct packet_head){ .type = PACKET_DONE, .seq = p.head.seq }, NULL,
 			     0, NULL, 0);
@@ -375,23 +433,66 @@ static void lies_about_identity_are_deadly(void **state)
 	struct scan_sample sample = sample_of_z("12345");
 
 	(void)state;
-	for (uint64_t kind = 0; kind < 7; kind++) {
+	for (size_t i = 0; i < COUNT_OF(identities); i++) {
 		struct scan_child *child = take(pool);
 		struct scan_identity id = { 0 };
 		struct err err = { 0 };
 
-		sample.offset = kind;
+		sample.offset = i;
 		int rc = scan_identify(child, &sample, &id, &err);
 
-		if (rc != (kind == 0 || kind == 6 ? 0 : -ERR_DIED))
-			fail_msg("text %d: %s", (int)kind, err.msg);
-		if (kind == 0)
-			assert_true(str_eq_z(id.magic, "a") && str_eq_z(id.mime, "b"));
-		if (kind == 6) /* not UTF-8: cleaned */
-			assert_true(str_eq_z(id.magic, "\xef\xbf\xbd"));
+		if (rc != (identities[i].is_honest ? 0 : -ERR_DIED))
+			fail_msg("%s: %d %s", identities[i].name, rc, err.msg);
+		assert_int_equal(scan_child_is_dead(child), !identities[i].is_honest);
 		scan_identity_release(&id);
 		scan_child_give(pool, child);
 	}
+	close(sample.fd);
+}
+
+static void honest_identities_are_taken(void **state)
+{
+	static const struct {
+		const char *magic, *facts, *tags, *failure;
+	} rows[] = {
+		{ "a", "", "", "" },
+		{ "a", "{\"ssdeep\":\"3:a:b\",\"tlsh\":\"T1\",\"pe_info\":{\"x\":[1]}}",
+		  "64bits overlay", "" },
+		{ "a", "{\"ssdeep\":\"3:a:b\"}", "", "why" },
+		{ "\xef\xbf\xbd", "", "", "" },
+	};
+	struct scan_sample sample = sample_of_z("12345");
+	struct scan_child *child = take(pool);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct scan_identity id = { 0 };
+		struct err err = { 0 };
+
+		sample.offset = i;
+		assert_int_equal(scan_identify(child, &sample, &id, &err), 0);
+		CHECK_ROW(identities[i].name, str_eq_z(id.magic, rows[i].magic));
+		CHECK_ROW(identities[i].name, str_eq_z(id.facts, rows[i].facts));
+		CHECK_ROW(identities[i].name, str_eq_z(id.tags, rows[i].tags));
+		CHECK_ROW(identities[i].name, str_eq_z(id.failure, rows[i].failure));
+		scan_identity_release(&id);
+	}
+	scan_child_give(pool, child);
+	close(sample.fd);
+}
+
+static void facts_without_end_are_deadly(void **state)
+{
+	struct scan_sample sample = sample_of_z("12345");
+	struct scan_child *child = take(pool);
+	struct scan_identity id = { 0 };
+	struct err err = { 0 };
+
+	(void)state;
+	sample.offset = COUNT_OF(identities);
+	assert_int_equal(scan_identify(child, &sample, &id, &err), -ERR_DIED);
+	assert_string_equal(scan_child_cause(child), "broke the protocol: facts without end");
+	scan_child_give(pool, child);
 	close(sample.fd);
 }
 
@@ -418,6 +519,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(lies_about_hits_are_deadly),
 		cmocka_unit_test(a_child_that_closes_its_socket_is_killed),
 		cmocka_unit_test(lies_about_identity_are_deadly),
+		cmocka_unit_test(honest_identities_are_taken),
+		cmocka_unit_test(facts_without_end_are_deadly),
 	};
 
 	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)

@@ -130,12 +130,26 @@ MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *so
 
 /* ---- Identify ---- */
 
+enum {
+	SCAN_SLOTS = 2 /* base and delta */,
+	SCAN_DEPTH = 4 /* samples that may be under way in one child */,
+	SCAN_FACTS_BYTES_MAX = (1 << 20) + 1024 /* the engine's, and ssdeep */
+};
+
 /* What the bytes are; text lives in `text` and is valid UTF-8. */
 struct scan_identity {
 	struct buf text;    /* owned: scan_identity_release */
-	struct str magic;   /* libmagic's description */
+	struct str magic;   /* libmagic's description, for ELF files as file(1) completes it */
 	struct str mime;    /* libmagic's MIME type */
 	uint32_t file_type; /* vt.FileType, from scan/filetype.h */
+	/*
+	 * A JSON object whose members are those of scan/facts.def that the sample has, each
+	 * once: checked, so that it may be spliced into an answer. Empty: none were wanted, or
+	 * `failure` says why there are none.
+	 */
+	struct str facts;
+	struct str tags;    /* blank-separated, such as "64bits overlay" */
+	struct str failure; /* of the extraction; empty: there was none */
 };
 void scan_identity_release(struct scan_identity *id);
 
@@ -146,12 +160,25 @@ struct scan_sample {
 	uint64_t len;
 };
 
-/* ERR_IO: the file ends before the sample does, or reading failed; the child lives on. */
+/*
+ * Queue one identification; at most SCAN_DEPTH of these and of scans may be under way.
+ * want_facts: read all of it, else only what libmagic looks at. Errors: as scan_send.
+ */
+MUST_USE int scan_identify_send(struct scan_child *child, const struct scan_sample *sample,
+				bool want_facts, struct err *err);
+/* Wait for the oldest under way, which is an identification. Errors: as scan_recv. */
+MUST_USE int scan_identify_recv(struct scan_child *child, struct scan_identity *ret,
+				struct err *err);
+
+/*
+ * Both, with facts, while nothing is under way.
+ * ERR_IO: the file ends before the sample does, or reading failed; the child lives on.
+ */
 MUST_USE int scan_identify(struct scan_child *child, const struct scan_sample *sample,
 			   struct scan_identity *ret, struct err *err);
 
 /*
- * Run libmagic and every file-format module over the sample without any user's
+ * Run what identifies and every file-format module over the sample without any user's
  * rules. 0: the sample is harmless by itself. ERR_DIED, ERR_TIMEOUT: it is guilty.
  */
 MUST_USE int scan_probe(struct scan_child *child, const struct scan_sample *sample,
@@ -160,11 +187,7 @@ MUST_USE int scan_probe(struct scan_child *child, const struct scan_sample *samp
 /* ---- Scan ---- */
 
 enum {
-	SCAN_SLOTS = 2 /* base and delta */,
 	SCAN_MATCHES_MAX = 11 /* one more than a snippet shows */
-};
-enum {
-	SCAN_DEPTH = 4 /* samples that may be under way in one child */
 };
 
 /* Load a set into a slot of the child (NULL empties it). Not while scans are under way. */
@@ -179,6 +202,7 @@ struct scan_facts {
 	struct str file_type;         /* blank-separated tags */
 	struct str md5, sha1, sha256; /* lower-case hex */
 	struct str tags;              /* blank-separated */
+	struct str imphash, ssdeep;
 	int64_t submissions;
 	bool new_file;
 };
@@ -214,10 +238,10 @@ struct scan_result {
 void scan_result_release(struct scan_result *r);
 
 /*
- * Wait for the oldest scan under way. Errors: ERR_TIMEOUT, ERR_DIED (child is dead; that
- * oldest sample is the suspect, the others under way were not looked at);
- * ERR_INVALID: the engine failed this scan; ERR_IO: the sample could not be read
- * in full; the child lives on and the next answer is the next sample's.
+ * Wait for the oldest under way, which is a scan. Errors: ERR_TIMEOUT, ERR_DIED (child is dead;
+ * that oldest sample is the suspect, the others under way were not looked at); ERR_INVALID: the
+ * engine failed this scan; ERR_IO: the sample could not be read in full; the child lives on and the
+ * next answer is the next sample's.
  */
 MUST_USE int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err);
 unsigned scan_pending(const struct scan_child *child);

@@ -21,7 +21,9 @@ struct vt_data {
 	int64_t first_submission_date; /* Unix seconds */
 	bool new_file;
 	bool subfile;
-	struct str tags; /* blank-separated */
+	struct str tags;     /* blank-separated */
+	struct str exiftool; /* a checked JSON object of texts, or empty */
+	struct str icon_raw_md5, icon_dhash;
 	struct str submitter_city;
 	struct str submitter_country;
 };
@@ -29,6 +31,7 @@ struct vt_data {
 /* Tags beyond this are left out: a rule looks for one, and lists come from reports. */
 enum {
 	VT_DATA_TAGS_MAX = 256,
+	VT_DATA_EXIF_MAX = 300, /* more than a report's exiftool has */
 	VT_DATA_BYTES_MAX = 1 << 20
 };
 

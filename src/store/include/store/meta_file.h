@@ -6,7 +6,8 @@
 #include "store/sql.h"
 
 /*
- * Rows of samples: file, file_name, submission, erase. Functions that change
+ * Rows of samples: file, file_name, submission, erase. Reports, which can be long, are read
+ * by file_report alone (store/meta_facts.h). Functions that change
  * rows are for the writer's connection. Text in rows lives in the given arena.
  */
 struct file_row {
@@ -25,7 +26,6 @@ struct file_row {
 	uint32_t file_type; /* vt.FileType */
 	struct str magic;
 	struct str mime;
-	struct str report; /* attributes as a JSON object, ready to splice */
 };
 
 /* hash: 16 (MD5), 20 (SHA-1) or 32 (SHA-256) raw bytes. ERR_NOT_FOUND. */
@@ -45,7 +45,10 @@ MUST_USE int file_row_resubmitted(struct sql_conn *conn, int64_t id, int64_t now
 				  bool new_source, struct err *err);
 MUST_USE int file_row_set_identity(struct sql_conn *conn, int64_t id, uint32_t file_type,
 				   struct str magic, struct str mime, struct err *err);
-/* The stored report and the date of the analysis it stands for (0 leaves the date). */
+/*
+ * The stored report (attributes as a JSON object, without the facts: file_report joins
+ * them) and the date of the analysis it stands for (0 leaves the date).
+ */
 MUST_USE int file_row_set_report(struct sql_conn *conn, int64_t id, struct str report,
 				 int64_t last_analysis_s, struct err *err);
 
