@@ -101,6 +101,51 @@ void hasher_end(struct hasher *h, struct hashes *ret)
 	h->ended = true;
 }
 
+struct sha256 {
+	EVP_MD_CTX *ctx;
+};
+
+static void sha256_start(struct sha256 *h)
+{
+	pthread_once(&digest_once, digest_fetch);
+	REQUIRE(EVP_DigestInit_ex(h->ctx, digest_md[DIGEST_SHA256], NULL) == 1);
+}
+
+struct sha256 *sha256_new(void)
+{
+	struct sha256 *h = mem_must_zalloc(sizeof *h);
+
+	h->ctx = EVP_MD_CTX_new();
+	REQUIRE(h->ctx != NULL);
+	sha256_start(h);
+	return h;
+}
+
+void sha256_free(struct sha256 *h)
+{
+	if (!h)
+		return;
+	EVP_MD_CTX_free(h->ctx);
+	free(h);
+}
+
+void sha256_drop(struct sha256 **h)
+{
+	sha256_free(*h);
+	*h = NULL;
+}
+
+void sha256_add(struct sha256 *h, const void *p, size_t n)
+{
+	REQUIRE(EVP_DigestUpdate(h->ctx, p, n) == 1);
+}
+
+void sha256_end(struct sha256 *h, uint8_t ret[SHA256_BYTES])
+{
+	REQUIRE(EVP_DigestFinal_ex(h->ctx, ret, NULL) == 1);
+	sha256_start(h);
+}
+
 void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES])
 {
 	pthread_once(&digest_once, digest_fetch);

@@ -186,14 +186,11 @@ static int posix_sync_dir(struct io *io, const char *path, struct err *err)
 	return 0;
 }
 
-int io_posix_new(struct io **ret, const char *root, struct err *err)
+/* Takes fd. */
+static struct io *posix_new(int fd, const char *root)
 {
-	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct io_posix *px;
+	struct io_posix *px = mem_must_zalloc(sizeof *px);
 
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open folder '%s'", root);
-	px = mem_must_zalloc(sizeof *px);
 	px->root_fd = fd;
 	px->root = mem_must_strdup(root);
 	px->io.open = posix_open;
@@ -207,7 +204,29 @@ int io_posix_new(struct io **ret, const char *root, struct err *err)
 	px->io.sync_dir = posix_sync_dir;
 	px->io.root = px->root;
 	atomic_init(&px->io.sync_count, 0);
-	*ret = &px->io;
+	return &px->io;
+}
+
+int io_posix_new(struct io **ret, const char *root, struct err *err)
+{
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open folder '%s'", root);
+	*ret = posix_new(fd, root);
+	return 0;
+}
+
+int io_posix_new_fd(struct io **ret, int folder_fd, struct err *err)
+{
+	/* Opened anew: a descriptor that was only looked up (O_PATH) cannot be synced. */
+	int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char root[64];
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open the folder");
+	snprintf(root, sizeof root, "/proc/self/fd/%d", fd);
+	*ret = posix_new(fd, root);
 	return 0;
 }
 

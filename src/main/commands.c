@@ -199,8 +199,12 @@ int rm_command(const struct options *o)
 static void print_finding(struct frame *f, void *arg)
 {
 	AUTO(buf_release) struct buf line = BUF_INIT(4096);
+	uint64_t item = frame_take_u64(f);
 
 	(void)arg;
+	if (item != CONTROL_FINDING)
+		return;
+	(void)frame_take_str(f);
 	show_text(&line, frame_take_str(f));
 	printf(STR_FMT "\n", STR_ARG(buf_str(&line)));
 	fflush(stdout);

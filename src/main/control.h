@@ -34,9 +34,17 @@ enum control_kind {
 	CONTROL_USER_DISABLE = 19, /* name, 0 or 1 -> */
 	CONTROL_USER_LIST = 20,    /* -> items: name, role, email, created, disabled */
 	CONTROL_REMOVE = 21,       /* hash -> */
-	CONTROL_VERIFY = 22,       /* -> items: finding; records, findings */
+	CONTROL_VERIFY = 22,       /* -> items; records, findings */
 	CONTROL_INGEST = 23,       /* name, corpus, descriptor -> is new, bytes, analysis */
-	CONTROL_OPEN = 24,         /* analysis -> how many up to it are not completed */
+	/* folder's name, version, generations kept, adopt, rate, descriptor -> items; numbers */
+	CONTROL_BACKUP = 25,
+	CONTROL_OPEN = 24, /* analysis -> how many up to it are not completed */
+};
+
+/* The first field of an item of work that is watched. */
+enum control_item {
+	CONTROL_PROGRESS = 1, /* step, done, of all */
+	CONTROL_FINDING = 2,  /* check, text */
 };
 
 /* ---- Frames ---- */

@@ -1,4 +1,4 @@
-#include "control.h"
+#include "control_internal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,26 +23,6 @@ enum {
 	OPERATOR_ID = 0           /* who acts at the command line */
 };
 
-/*
- * One connection. Its thread reads requests and does them one after the other;
- * uploads end on the writer's thread, which only puts the answer into `out` and
- * wakes the connection's thread to send it.
- */
-struct connection {
-	struct service *svc;
-	int fd;
-	int stop_fd;
-	int wake; /* eventfd: something is in `out` */
-	struct frame_in in;
-	char *piece;
-	uint64_t request; /* id of the one being done */
-	bool broken;      /* the other side is gone or talks nonsense */
-	struct lock lock;
-	/* under the lock */
-	struct buf out;
-	unsigned in_flight;
-};
-
 /* ---- Answers ---- */
 
 static void answer_error(struct buf *out, uint64_t id, int rc, const struct err *err)
@@ -54,8 +34,7 @@ static void answer_error(struct buf *out, uint64_t id, int rc, const struct err 
 	frame_end(out, at);
 }
 
-/* Send what is waiting. Blocks for the other side if `all`, but not once we are told to stop. */
-static void connection_flush(struct connection *c, bool all)
+void connection_flush(struct connection *c, bool all)
 {
 	struct pollfd ready[2] = { { .fd = c->fd, .events = POLLOUT },
 				   { .fd = c->stop_fd, .events = POLLIN } };
@@ -82,17 +61,8 @@ static void connection_flush(struct connection *c, bool all)
 	lock_drop(&c->lock);
 }
 
-/* Append one frame by its fields; values on the stack of the caller. */
-struct field {
-	bool is_number;
-	struct str s;
-	uint64_t v;
-};
-#define FIELD_STR(s_) ((struct field){ false, (s_), 0 })
-#define FIELD_U64(v_) ((struct field){ true, { NULL, 0 }, (uint64_t)(v_) })
-
-static void answer(struct connection *c, enum control_kind kind, const struct field *fields,
-		   size_t n)
+void connection_answer(struct connection *c, enum control_kind kind, const struct field *fields,
+		       size_t n)
 {
 	size_t at;
 	bool much;
@@ -111,10 +81,6 @@ static void answer(struct connection *c, enum control_kind kind, const struct fi
 	if (much)
 		connection_flush(c, true);
 }
-#define ANSWER(c, kind, ...)                                                                       \
-	answer((c), (kind), (const struct field[]){ __VA_ARGS__ },                                 \
-	       sizeof((const struct field[]){ __VA_ARGS__ }) / sizeof(struct field))
-
 /* ---- Accounts ---- */
 
 static int do_user_add(struct connection *c, struct frame *f, struct err *err)
@@ -145,7 +111,7 @@ static int do_user_key(struct connection *c, struct frame *f, struct err *err)
 static int do_user_revoke(struct connection *c, struct frame *f, struct err *err)
 {
 	TRY(user_key_revoke_all(c->svc, frame_take_str(f), err));
-	answer(c, CONTROL_OK, NULL, 0);
+	connection_answer(c, CONTROL_OK, NULL, 0);
 	return 0;
 }
 
@@ -154,7 +120,7 @@ static int do_user_disable(struct connection *c, struct frame *f, struct err *er
 	struct str name = frame_take_str(f);
 
 	TRY(user_set_disabled(c->svc, name, frame_take_u64(f) != 0, err));
-	answer(c, CONTROL_OK, NULL, 0);
+	connection_answer(c, CONTROL_OK, NULL, 0);
 	return 0;
 }
 
@@ -169,7 +135,7 @@ static int do_user_list(struct connection *c, struct frame *f, struct err *err)
 {
 	(void)f;
 	TRY(user_each(c->svc, list_one, c, err));
-	answer(c, CONTROL_OK, NULL, 0);
+	connection_answer(c, CONTROL_OK, NULL, 0);
 	return 0;
 }
 
@@ -178,30 +144,7 @@ static int do_user_list(struct connection *c, struct frame *f, struct err *err)
 static int do_remove(struct connection *c, struct frame *f, struct err *err)
 {
 	TRY(file_remove(c->svc, frame_take_str(f), OPERATOR_ID, err));
-	answer(c, CONTROL_OK, NULL, 0);
-	return 0;
-}
-
-static void verify_found(const char *what, void *arg)
-{
-	ANSWER(arg, CONTROL_ITEM, FIELD_STR(str_of(what)));
-}
-
-static bool verify_stops(void *arg)
-{
-	struct connection *c = arg;
-	struct pollfd ready[2] = { { .fd = c->fd }, { .fd = c->stop_fd, .events = POLLIN } };
-
-	return c->broken || poll(ready, 2, 0) > 0;
-}
-
-static int do_verify(struct connection *c, struct frame *f, struct err *err)
-{
-	uint64_t records, bad;
-
-	(void)f;
-	TRY(service_verify(c->svc, verify_found, verify_stops, c, &records, &bad, err));
-	ANSWER(c, CONTROL_OK, FIELD_U64(records), FIELD_U64(bad));
+	connection_answer(c, CONTROL_OK, NULL, 0);
 	return 0;
 }
 
@@ -328,7 +271,9 @@ static int connection_do(struct connection *c, struct frame *f, struct err *err)
 	case CONTROL_REMOVE:
 		return do_remove(c, f, err);
 	case CONTROL_VERIFY:
-		return do_verify(c, f, err);
+		return control_verify(c, f, err);
+	case CONTROL_BACKUP:
+		return control_backup(c, f, err);
 	case CONTROL_INGEST:
 		return do_ingest(c, f, err);
 	case CONTROL_OPEN:

@@ -2,14 +2,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "progress.h"
+
 enum {
-	DRAW_US = 200 * 1000,  /* between two bars: smooth enough, and cheap */
-	RATE_US = 3000 * 1000, /* time over which a rate is measured */
-	COLUMNS_DEFAULT = 80,
-	BAR_CELLS = 20,
+	DRAW_US = 200 * 1000,        /* between two bars: smooth enough, and cheap */
+	RATE_US = 3000 * 1000,       /* time over which a rate is measured */
 	FILE_COST_BYTES = 64 * 1024, /* what a file costs beside its bytes, for the time left */
 };
 
@@ -47,30 +46,7 @@ void ingest_count_stop(struct ingest_count *c)
 	c->walk = NULL;
 }
 
-/* ---- Text ---- */
-
-static void put_bytes(struct buf *out, double bytes)
-{
-	static const char *const units[] = { "B", "KB", "MB", "GB", "TB" };
-	size_t i = 0;
-
-	while (bytes >= 1000 && i + 1 < sizeof units / sizeof units[0]) {
-		bytes /= 1000;
-		i++;
-	}
-	buf_addf(out, i ? "%.1f %s" : "%.0f %s", bytes, units[i]);
-}
-
-static void put_duration(struct buf *out, double s)
-{
-	uint64_t whole = (uint64_t)s;
-
-	if (whole >= 3600)
-		buf_addf(out, "%llu:%02u:%02u", (unsigned long long)(whole / 3600),
-			 (unsigned)(whole / 60 % 60), (unsigned)(whole % 60));
-	else
-		buf_addf(out, "%u:%02u", (unsigned)(whole / 60), (unsigned)(whole % 60));
-}
+/* ---- Numbers ---- */
 
 static int64_t now_us(void)
 {
@@ -130,9 +106,9 @@ static void put_numbers(struct buf *out, const struct ingest_view *v,
 	if (count->over)
 		buf_addf(out, " of %llu", (unsigned long long)count->files);
 	buf_add_z(out, " files, ");
-	put_bytes(out, (double)n->bytes);
+	progress_put_bytes(out, (double)n->bytes);
 	buf_addf(out, ", %.0f files/s, ", v->files_per_s);
-	put_bytes(out, v->bytes_per_s);
+	progress_put_bytes(out, v->bytes_per_s);
 	buf_addf(out, "/s, %llu duplicates, %llu errors", (unsigned long long)n->duplicates,
 		 (unsigned long long)n->failed);
 }
@@ -143,46 +119,12 @@ static void put_time_left(struct buf *out, const struct ingest_view *v, double s
 
 	if (share > 0.01 || (share > 0 && spent > 2)) {
 		buf_add_z(out, ", ");
-		put_duration(out, spent / share - spent);
+		progress_put_duration(out, spent / share - spent);
 		buf_add_z(out, " left");
 	}
 }
 
-/* ---- The terminal ---- */
-
-static size_t columns(void)
-{
-	struct winsize size;
-
-	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col
-									   : COLUMNS_DEFAULT;
-}
-
-static void draw(struct ingest_view *v, struct str text)
-{
-	size_t width = columns() - 1;
-
-	fprintf(stderr, "\r%.*s\033[K", (int)(text.n < width ? text.n : width), text.p);
-	fflush(stderr);
-	v->drawn = true;
-}
-
-static void clear(struct ingest_view *v)
-{
-	if (v->drawn)
-		fputs("\r\033[K", stderr);
-	v->drawn = false;
-}
-
-static void put_bar(struct buf *out, double share)
-{
-	int cells = (int)(share * BAR_CELLS);
-
-	buf_add_c(out, '[');
-	for (int i = 0; i < BAR_CELLS; i++)
-		buf_add_c(out, i < cells ? '#' : '-');
-	buf_addf(out, "] %3d%% ", (int)(share * 100));
-}
+/* ---- Showing ---- */
 
 /* Is it time to show something? Then it counts as shown. */
 static bool is_time(struct ingest_view *v, int64_t now)
@@ -205,11 +147,11 @@ void ingest_view_tick(struct ingest_view *v, const struct ingest_numbers *n,
 	measure(v, n, now);
 	share = share_done(n, count);
 	if (v->is_terminal && share >= 0)
-		put_bar(&line, share);
+		progress_put_bar(&line, share);
 	put_numbers(&line, v, n, count);
 	put_time_left(&line, v, share, now);
 	if (v->is_terminal)
-		draw(v, buf_str(&line));
+		progress_draw(&v->drawn, buf_str(&line));
 	else
 		ingest_view_line(v, STR_FMT, STR_ARG(buf_str(&line)));
 }
@@ -222,7 +164,7 @@ void ingest_view_waiting(struct ingest_view *v, uint64_t open)
 		return;
 	snprintf(line, sizeof line, "hunting: %llu files to go", (unsigned long long)open);
 	if (v->is_terminal)
-		draw(v, str_of(line));
+		progress_draw(&v->drawn, str_of(line));
 	else
 		ingest_view_line(v, "%s", line);
 }
@@ -235,14 +177,14 @@ void ingest_view_line(struct ingest_view *v, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_vaddf(&line, fmt, ap);
 	va_end(ap);
-	clear(v);
+	progress_clear(&v->drawn);
 	fprintf(stderr, "weir ingest: " STR_FMT "\n", STR_ARG(buf_str(&line)));
 	fflush(stderr);
 }
 
 void ingest_view_end(struct ingest_view *v)
 {
-	clear(v);
+	progress_clear(&v->drawn);
 	fflush(stderr);
 }
 
@@ -252,13 +194,13 @@ void ingest_view_summary(const struct ingest_view *v, const struct ingest_number
 	double s = (double)(now_us() - v->started_us) / 1e6;
 
 	buf_addf(&line, "%llu files (", (unsigned long long)n->files);
-	put_bytes(&line, (double)n->bytes);
+	progress_put_bytes(&line, (double)n->bytes);
 	buf_addf(&line, ") in %.1f s: %llu new, %llu duplicates, %llu errors", s,
 		 (unsigned long long)(n->files - n->duplicates), (unsigned long long)n->duplicates,
 		 (unsigned long long)n->failed);
 	if (s > 0.05) {
 		buf_addf(&line, "; %.0f files/s, ", (double)n->files / s);
-		put_bytes(&line, (double)n->bytes / s);
+		progress_put_bytes(&line, (double)n->bytes / s);
 		buf_add_z(&line, "/s");
 	}
 	if (n->before || n->failed_before)

@@ -92,6 +92,10 @@ static int run(const struct options *o)
 		return rm_command(o);
 	case COMMAND_verify:
 		return verify_command(o);
+	case COMMAND_backup:
+		return backup_command(o);
+	case COMMAND_restore:
+		return restore_command(o);
 	case COMMAND_config:
 	case COMMAND_version:
 	case COMMAND_help:

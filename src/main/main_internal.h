@@ -16,6 +16,8 @@ int ingest_command(const struct options *o);
 int user_command(const struct options *o);
 int rm_command(const struct options *o);
 int verify_command(const struct options *o);
+int backup_command(const struct options *o);
+int restore_command(const struct options *o);
 
 /* "weir: TEXT" on standard error. */
 void say(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -261,6 +261,11 @@ const char *option_value(const struct options *o, enum option_id id, const char 
 	return o->values[id] ? o->values[id] : otherwise;
 }
 
+const char *option_name(enum option_id id)
+{
+	return infos[id].name;
+}
+
 /* ---- Help ---- */
 
 void options_print_help(struct buf *out)

@@ -45,5 +45,8 @@ bool option_given(const struct options *o, enum option_id id);
 /* Its value, or `otherwise`. */
 const char *option_value(const struct options *o, enum option_id id, const char *otherwise);
 
+/* "keep", without the dashes. */
+const char *option_name(enum option_id id);
+
 void options_print_help(struct buf *out);
 #endif

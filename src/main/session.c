@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -141,6 +142,17 @@ int session_open(struct session **ret, const struct settings *settings, bool hun
 	return 0;
 }
 
+int session_open_existing(struct session **ret, const struct settings *settings, struct err *err)
+{
+	const char *data = settings_text(settings, SETTING_data);
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s/weir.db", data);
+	if (access(path, F_OK) != 0)
+		return err_sys(err, errno, "there is no data folder at '%s'", data);
+	return session_open(ret, settings, false, err);
+}
+
 void session_close(struct session *s)
 {
 	if (!s)
@@ -176,9 +188,16 @@ int session_call(struct frame_in *link, struct str request,
 		 void (*item)(struct frame *f, void *arg), void *arg, struct frame *ret,
 		 struct err *err)
 {
+	return session_call_fd(link, request, -1, item, arg, ret, err);
+}
+
+int session_call_fd(struct frame_in *link, struct str request, int fd,
+		    void (*item)(struct frame *f, void *arg), void *arg, struct frame *ret,
+		    struct err *err)
+{
 	bool end = false, any;
 
-	TRY(frame_send(link->fd, request, -1, err));
+	TRY(frame_send(link->fd, request, fd, err));
 	for (;;) {
 		TRY(frame_in_next(link, ret, &any, err));
 		if (!any) {

@@ -20,6 +20,9 @@ struct service_options session_service_options(const struct settings *settings);
  */
 MUST_USE int session_open(struct session **ret, const struct settings *settings, bool hunt,
 			  struct err *err);
+/* The same for what makes no sense with a new folder: ERR_NOT_FOUND if there is none. */
+MUST_USE int session_open_existing(struct session **ret, const struct settings *settings,
+				   struct err *err);
 void session_close(struct session *s); /* NULL is fine */
 /* Is it a server's? */
 bool session_is_remote(const struct session *s);
@@ -38,6 +41,10 @@ MUST_USE int session_link(struct session *s, struct frame_in **ret, struct err *
 MUST_USE int session_call(struct frame_in *link, struct str request,
 			  void (*item)(struct frame *f, void *arg), void *arg, struct frame *ret,
 			  struct err *err);
+/* The same with a descriptor that travels with the request; it stays the caller's. */
+MUST_USE int session_call_fd(struct frame_in *link, struct str request, int fd,
+			     void (*item)(struct frame *f, void *arg), void *arg, struct frame *ret,
+			     struct err *err);
 /* The error that a CONTROL_ERROR stands for; returns -kind. */
 int session_error(struct frame *f, struct err *err);
 #endif

@@ -1,10 +1,7 @@
 #include "service_internal.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hex.h"
@@ -36,61 +33,6 @@ struct service_options service_options_default(const char *data)
 		.ruleset_limit_default = 1000000,
 		.group_delay_us = 1500,
 	};
-}
-
-/* ---- The folder and its lock ---- */
-
-static int folder_make(const char *path, struct err *err)
-{
-	char parent[4096];
-	int fd, rc = 0;
-
-	if (mkdir(path, 0700) != 0)
-		return errno == EEXIST ? 0
-				       : err_sys(err, errno, "making the data folder '%s'", path);
-	/* What is synced in a folder without a name is lost. */
-	snprintf(parent, sizeof parent, "%s/..", path);
-	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == EACCES)
-		return 0; /* we may write there but not look */
-	if (fd < 0 || fsync(fd) != 0)
-		rc = err_sys(err, errno, "syncing the folder of '%s'", path);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-static int lock_held_by(const char *path, int fd, struct err *err)
-{
-	char holder[32] = { 0 };
-	ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
-
-	if (n > 0 && holder[n - 1] == '\n')
-		holder[n - 1] = 0;
-	return err_set(err, ERR_BUSY, "'%s' is held by process %s", path,
-		       n > 0 ? holder : "(unknown)");
-}
-
-static int folder_lock(struct service *svc, struct err *err)
-{
-	char path[4096], pid[32];
-	int n;
-
-	snprintf(path, sizeof path, "%s/lock", svc->data);
-	svc->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (svc->lock_fd < 0)
-		return err_sys(err, errno, "opening '%s'", path);
-	if (flock(svc->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-		int rc = errno == EWOULDBLOCK ? lock_held_by(path, svc->lock_fd, err)
-					      : err_sys(err, errno, "locking '%s'", path);
-		close(svc->lock_fd);
-		svc->lock_fd = -1;
-		return rc;
-	}
-	n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-	if (ftruncate(svc->lock_fd, 0) != 0 || pwrite(svc->lock_fd, pid, (size_t)n, 0) != n)
-		return err_sys(err, errno, "writing '%s'", path);
-	return 0;
 }
 
 /* ---- Opening, in order ---- */
@@ -159,7 +101,9 @@ static int service_open_parts(struct service *svc, struct err *err)
 	rand_bytes(id, sizeof id);
 	hex_encode(id, sizeof id, svc->instance);
 	TRY(folder_make(svc->data, err));
-	TRY(folder_lock(svc, err));
+	TRY(folder_lock(svc->data, &svc->lock_fd, err));
+	TRY(folder_check_whole(svc->data, err));
+	backup_snapshot_remove(svc->data); /* one that a crash left */
 	TRY(open_stores(svc, err));
 	TRY(keys_read(svc, err));
 	TRY(pool_new(&svc->pool, POOL_THREADS, err));

@@ -33,8 +33,22 @@ struct service {
 	struct user_cache *users;
 	struct liveset *live;
 	struct hunt *hunt;
+	_Atomic bool backup_runs;
 	struct background *background; /* bulk deletions, retention, user activity */
 };
+
+/* ---- folder.c: the data folder and its lock ---- */
+/* There while a restore makes the folder. */
+extern const char folder_restoring[];
+MUST_USE int folder_make(const char *path, struct err *err); /* if it is missing */
+/* *ret_fd: the lock, held until closed. ERR_BUSY, naming the holder. */
+MUST_USE int folder_lock(const char *data, int *ret_fd, struct err *err);
+/* ERR_CORRUPT: a restore was interrupted in it. */
+MUST_USE int folder_check_whole(const char *data, struct err *err);
+
+/* ---- backup.c ---- */
+/* Remove the copy of the database that a backup made and did not live to remove. */
+void backup_snapshot_remove(const char *data);
 
 /* ---- pool.c: a bounded queue and a few threads for work that blocks ---- */
 enum {

@@ -429,9 +429,9 @@ static void test_backup(void **state)
 	CHECK_OK(insert(w->c, 1, STR("a"), &err), &err);
 	CHECK_OK(sql_begin(w->c, &err), &err);
 	CHECK_OK(insert(w->c, 2, STR("not yet"), &err), &err);
-	CHECK_OK(sql_backup(w->db, path, &err), &err);
+	CHECK_OK(sql_backup(w->db, path, NULL, NULL, &err), &err);
 	CHECK_OK(sql_commit(w->c, &err), &err);
-	assert_int_equal(sql_backup(w->db, path, &err), -ERR_EXISTS);
+	assert_int_equal(sql_backup(w->db, path, NULL, NULL, &err), -ERR_EXISTS);
 	CHECK_OK(sql_open(&copy, &options, &err), &err);
 	CHECK_OK(sql_reader_take(&r, copy, &err), &err);
 	assert_int_equal(one(r, "SELECT count(*) FROM t"), 1);
@@ -441,7 +441,7 @@ static void test_backup(void **state)
 	/* A copy that fails is not left behind. */
 	assert_int_equal(unlink(path), 0);
 	fault_arm(FAULT_WRITE, 3, SQLITE_FULL, true);
-	assert_int_equal(sql_backup(w->db, path, &err), -ERR_NO_SPACE);
+	assert_int_equal(sql_backup(w->db, path, NULL, NULL, &err), -ERR_NO_SPACE);
 	fault_disarm();
 	assert_int_equal(access(path, F_OK), -1);
 }

@@ -66,7 +66,7 @@ static bool multiplier(struct str suffix, uint64_t *ret)
 	return false;
 }
 
-static bool parse_bytes(struct str value, uint64_t *ret)
+bool settings_parse_bytes(struct str value, uint64_t *ret)
 {
 	uint64_t number, factor;
 	size_t digits = 0;
@@ -116,7 +116,7 @@ static int parse_value(const struct setting_info *info, struct str value, uint64
 			return out_of_range(info, value, err);
 		break;
 	case SETTING_TYPE_BYTES:
-		if (!parse_bytes(value, &number) || number < info->min || number > info->max)
+		if (!settings_parse_bytes(value, &number) || number < info->min || number > info->max)
 			return out_of_range(info, value, err);
 		break;
 	case SETTING_TYPE_BOOL:

@@ -493,13 +493,14 @@ void sql_reader_give(struct sql_db *db, struct sql_conn *conn)
 	lock_drop(&db->lock);
 }
 
-int sql_backup(struct sql_db *db, const char *path, struct err *err)
+int sql_backup(struct sql_db *db, const char *path,
+	       bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg, struct err *err)
 {
 	AUTO(conn_drop) struct sql_conn *conn = NULL;
 	int rc;
 
 	TRY(sql_connect(&conn, db, SQL_READ, err));
-	rc = db->driver->backup(conn->handle, &db->options, path, err);
+	rc = db->driver->backup(conn->handle, &db->options, path, goes_on, arg, err);
 	if (rc != 0)
 		(void)err_add(err, "copying the database to '%s'", path);
 	return rc;

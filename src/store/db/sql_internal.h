@@ -44,6 +44,7 @@ struct sql_driver {
 	int (*checkpoint)(void *handle, bool all, struct err *err);
 	uint32_t (*log_pages)(void *handle);
 	int (*backup)(void *handle, const struct sql_options *options, const char *path,
+		      bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg,
 		      struct err *err);
 	int (*check)(void *handle, struct err *err);
 };

@@ -12,6 +12,7 @@ enum {
 	/* A writer other than the group-committing one never checkpoints: then its log ends here.
 	 */
 	LOG_PAGES_MAX = 4 * SQL_CHECKPOINT_PAGES,
+	BACKUP_PAGES = 256, /* copied between two questions whether to go on: 1 MB */
 	VALUE_BYTES_MAX = 64 * 1024 * 1024, /* the largest stored report, with room */
 };
 
@@ -428,20 +429,34 @@ static uint32_t sq_log_pages(void *handle)
 	return q->log_pages;
 }
 
-static int sq_backup_to(struct sq *q, sqlite3 *to, struct err *err)
+static int sq_backup_to(struct sq *q, sqlite3 *to,
+			bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg,
+			struct err *err)
 {
-	sqlite3_backup *b = sqlite3_backup_init(to, "main", q->db, "main");
+	sqlite3_backup *b;
+	bool ended = false;
 	int rc;
 
+	/* One snapshot for all steps: without it each commit would make the copy begin anew. */
+	TRY(sq_script(q, "BEGIN; SELECT count(*) FROM sqlite_schema", err));
+	b = sqlite3_backup_init(to, "main", q->db, "main");
 	if (!b)
 		return sq_fail(err, to, sqlite3_extended_errcode(to));
-	/* All in one step: one snapshot, which holds up nobody in WAL mode. */
-	(void)sqlite3_backup_step(b, -1);
+	do {
+		rc = sqlite3_backup_step(b, BACKUP_PAGES);
+		ended = rc == SQLITE_OK && goes_on &&
+			!goes_on((uint64_t)(sqlite3_backup_pagecount(b) -
+					    sqlite3_backup_remaining(b)),
+				 (uint64_t)sqlite3_backup_pagecount(b), arg);
+	} while (rc == SQLITE_OK && !ended);
 	rc = sqlite3_backup_finish(b);
-	return rc == SQLITE_OK ? 0 : sq_fail(err, to, rc);
+	if (rc != SQLITE_OK)
+		return sq_fail(err, to, rc);
+	return ended ? err_set(err, ERR_CLOSED, "the copy was ended") : 0;
 }
 
 static int sq_backup(void *handle, const struct sql_options *options, const char *path,
+		     bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg,
 		     struct err *err)
 {
 	struct sq *q = handle;
@@ -454,7 +469,7 @@ static int sq_backup(void *handle, const struct sql_options *options, const char
 			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
 				     SQLITE_OPEN_EXRESCODE,
 			     options->vfs ? options->vfs : SQLITE_VFS_COUNTING);
-	rc = rc == SQLITE_OK ? sq_backup_to(q, to, err) : sq_fail(err, to, rc);
+	rc = rc == SQLITE_OK ? sq_backup_to(q, to, goes_on, arg, err) : sq_fail(err, to, rc);
 	REQUIRE(sqlite3_close(to) == SQLITE_OK);
 	if (rc != 0)
 		(void)unlink(path);

@@ -31,6 +31,14 @@ void hasher_reset(struct hasher *h);
 void hasher_add(struct hasher *h, const void *p, size_t n);
 void hasher_end(struct hasher *h, struct hashes *ret); /* then reset before reuse */
 
+/* SHA-256 alone, for checksums of whole files. */
+struct sha256;
+struct sha256 *sha256_new(void);
+void sha256_free(struct sha256 *h);
+void sha256_drop(struct sha256 **h);
+void sha256_add(struct sha256 *h, const void *p, size_t n);
+void sha256_end(struct sha256 *h, uint8_t ret[SHA256_BYTES]); /* ready for the next after */
+
 void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES]);
 /* HMAC-SHA256 (RFC 2104) with a key of key_n bytes. */
 void hmac_sha256_of(const void *key, size_t key_n, const void *p, size_t n,

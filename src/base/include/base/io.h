@@ -38,6 +38,11 @@ struct io {
 
 /* The real thing over `root`, which must exist. Free with io_posix_free. */
 MUST_USE int io_posix_new(struct io **ret, const char *root, struct err *err);
+/*
+ * The same over a folder that somebody opened, maybe in another mount namespace:
+ * nothing of it is looked up by path. The descriptor stays the caller's.
+ */
+MUST_USE int io_posix_new_fd(struct io **ret, int folder_fd, struct err *err);
 void io_posix_free(struct io *io);
 
 /* Read exactly n bytes at offset; ERR_CORRUPT if the file ends before. */

@@ -93,6 +93,9 @@ const char *settings_text(const struct settings *s, enum setting_id id);
 uint64_t settings_number(const struct settings *s, enum setting_id id);
 bool settings_bool(const struct settings *s, enum setting_id id);
 
+/* "1500", "50MB", "2 GiB": a number of bytes. false: it is none. */
+bool settings_parse_bytes(struct str value, uint64_t *ret);
+
 /* As a settings file that says of each setting what it is for and where its value is from. */
 void settings_print(const struct settings *s, struct buf *out);
 /* The reference page docs/settings.md. */

@@ -113,6 +113,56 @@ MUST_USE int packs_walk(struct packs *p, bool check_bytes,
 			void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg),
 			void *arg, struct err *err);
 
+/*
+ * What tells one state of a pack's file from another without reading it: where
+ * it is, its size, and when it was written and changed.
+ */
+struct pack_stamp {
+	uint64_t dev;
+	uint64_t ino;
+	uint64_t size;
+	int64_t mtime_ns;
+	int64_t ctime_ns;
+	int64_t taken_ns; /* wall clock, the file system's */
+};
+MUST_USE int packs_stamp(struct packs *p, uint32_t pack, struct pack_stamp *ret, struct err *err);
+/*
+ * Is the file certainly as it was at `then`? A write soon before a stamp was
+ * taken may be followed by one with the same time, so such stamps prove nothing.
+ */
+bool pack_stamp_is_same(const struct pack_stamp *then, const struct pack_stamp *now);
+
+/*
+ * Who takes copies decides what lives on in them.
+ */
+struct pack_copy_rules {
+	/* Asked about each record that is alive, in rising order of offsets: shall it live on? */
+	int (*lives)(const struct pack_record *record, bool *ret, void *arg, struct err *err);
+	/* A record that is erased: of no use to anybody. In the same order. */
+	int (*erased)(const struct pack_record *record, void *arg, struct err *err);
+	/* As packs_walk's. */
+	void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg);
+	/* After each piece; false ends the copying with ERR_CLOSED. */
+	bool (*goes_on)(uint64_t bytes, void *arg);
+	void *arg;
+};
+struct pack_copied {
+	uint64_t bytes; /* of the copy */
+	uint8_t sha256[SHA256_BYTES];
+	struct pack_stamp stamp; /* of the pack before it was read */
+};
+/*
+ * Copy a pack to the new file `path` of `to`, synced: a sealed one whole, an open
+ * one up to `end`, where a record ends. Every record is checked against its
+ * checksum on the way. Those that do not live on are erased in the copy, as are
+ * those whose erasure is under way; so a copy holds the bytes it is asked for and
+ * no others. What is damaged is copied as it is and told. Appends and erasures may
+ * go on meanwhile. A failed copy is removed.
+ */
+MUST_USE int packs_copy(struct packs *p, uint32_t pack, uint64_t end, struct io *to,
+			const char *path, const struct pack_copy_rules *rules,
+			struct pack_copied *ret, struct err *err);
+
 /* Free bytes on the disk that holds the packs. */
 MUST_USE int packs_disk_free(struct packs *p, uint64_t *ret, struct err *err);
 #endif

@@ -172,10 +172,15 @@ MUST_USE int sql_checkpoint(struct sql_conn *conn, struct err *err);
 uint32_t sql_log_pages(const struct sql_conn *conn);
 
 /*
- * Copy the database to `path` while it is in use: a consistent snapshot, durable
- * on return. ERR_EXISTS if there is a file already; a failed copy is removed.
+ * Copy the database to `path` while it is in use: the state of one moment soon
+ * after the call, durable on return. Holds up nobody, but the write-ahead log
+ * cannot begin anew meanwhile. `goes_on` (may be NULL) is asked about each MB, in
+ * pages; when it says no this ends with ERR_CLOSED. ERR_EXISTS if there is a file
+ * already; a failed copy is removed.
  */
-MUST_USE int sql_backup(struct sql_db *db, const char *path, struct err *err);
+MUST_USE int sql_backup(struct sql_db *db, const char *path,
+			bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg,
+			struct err *err);
 /* Structure and foreign keys are whole? ERR_CORRUPT with the first finding. */
 MUST_USE int sql_check(struct sql_db *db, struct err *err);
 #endif

@@ -1,0 +1,92 @@
+#include "control_internal.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "service/backup.h"
+#include "service/files.h"
+
+/* ---- What is watched by the other side ---- */
+
+static void send_progress(const char *step, uint64_t done, uint64_t all, void *arg)
+{
+	ANSWER(arg, CONTROL_ITEM, FIELD_U64(CONTROL_PROGRESS), FIELD_STR(str_of(step)),
+	       FIELD_U64(done), FIELD_U64(all));
+	connection_flush(arg, false);
+}
+
+static void send_finding(const char *check, const char *what, void *arg)
+{
+	ANSWER(arg, CONTROL_ITEM, FIELD_U64(CONTROL_FINDING), FIELD_STR(str_of(check)),
+	       FIELD_STR(str_of(what)));
+}
+
+/* The other side is gone, or the server stops. */
+static bool is_over(void *arg)
+{
+	struct connection *c = arg;
+	struct pollfd ready[2] = { { .fd = c->fd }, { .fd = c->stop_fd, .events = POLLIN } };
+
+	return c->broken || poll(ready, 2, 0) > 0;
+}
+
+static struct task task_of(struct connection *c, uint64_t rate)
+{
+	return (struct task){ .progress = send_progress,
+			      .found = send_finding,
+			      .stops = is_over,
+			      .arg = c,
+			      .rate = rate };
+}
+
+/* ---- weir verify ---- */
+
+static void verify_found(const char *what, void *arg)
+{
+	send_finding("all", what, arg);
+}
+
+int control_verify(struct connection *c, struct frame *f, struct err *err)
+{
+	uint64_t records, bad;
+
+	(void)f;
+	TRY(service_verify(c->svc, verify_found, is_over, c, &records, &bad, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(records), FIELD_U64(bad));
+	return 0;
+}
+
+/* ---- weir backup ---- */
+
+static int do_backup(struct connection *c, struct frame *f, int folder_fd, struct err *err)
+{
+	AUTO(mem_drop) char *folder = str_dup(frame_take_str(f));
+	AUTO(mem_drop) char *version = str_dup(frame_take_str(f));
+	struct backup_options options = { .folder_fd = folder_fd,
+					  .folder = folder,
+					  .version = version,
+					  .keep = (uint32_t)frame_take_u64(f),
+					  .adopt = frame_take_u64(f) != 0 };
+	struct task task = task_of(c, frame_take_u64(f));
+	struct backup_result r;
+
+	if (f->bad || options.keep == 0 || folder_fd < 0)
+		return err_set(err, ERR_INVALID, "no folder was sent");
+	TRY(service_backup(c->svc, &options, &task, &r, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(r.generation), FIELD_U64(r.samples),
+	       FIELD_U64(r.sample_bytes), FIELD_U64(r.packs), FIELD_U64(r.packs_copied),
+	       FIELD_U64(r.bytes), FIELD_U64(r.bytes_copied), FIELD_U64(r.removed),
+	       FIELD_U64(r.date_s), FIELD_U64(task.findings));
+	return 0;
+}
+
+int control_backup(struct connection *c, struct frame *f, struct err *err)
+{
+	int fd = frame_in_take_fd(&c->in);
+	int rc = do_backup(c, f, fd, err);
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
