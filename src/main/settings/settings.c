@@ -116,7 +116,8 @@ static int parse_value(const struct setting_info *info, struct str value, uint64
 			return out_of_range(info, value, err);
 		break;
 	case SETTING_TYPE_BYTES:
-		if (!settings_parse_bytes(value, &number) || number < info->min || number > info->max)
+		if (!settings_parse_bytes(value, &number) || number < info->min ||
+		    number > info->max)
 			return out_of_range(info, value, err);
 		break;
 	case SETTING_TYPE_BOOL:
