@@ -13,7 +13,7 @@ build="gcc libc6-dev make cmake ninja-build pkg-config git ca-certificates ccach
 	libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libmagic-dev libfuzzy-dev
 	libssl-dev libseccomp-dev zlib1g-dev
 	protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev"
-tests="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev
+tests="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev lld
 	python3 python3-venv sqlite3 curl"
 
 case "${1:-}" in
