@@ -43,6 +43,7 @@ static int list(struct answer *a, const struct relationship *r, const struct obj
 		struct err *err)
 {
 	const struct related_ask ask = { .api = a->api,
+					 .req = a->req,
 					 .user_id = api_user_id(a->req),
 					 .of = o,
 					 .page = page,

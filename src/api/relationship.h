@@ -26,8 +26,9 @@ struct api;
 
 struct related_ask {
 	struct api *api;
-	int64_t user_id;         /* who asks: list only what he may see */
-	const struct object *of; /* type, id, key and attributes of the object it starts from */
+	struct http_request *req; /* what else was asked for */
+	int64_t user_id;          /* who asks: list only what he may see */
+	const struct object *of;  /* type, id, key and attributes of the object it starts from */
 	const struct page
 		*page;       /* limit, position, total; filter and order if the rules take them */
 	bool descriptors;    /* attributes are not needed (they do no harm) */
@@ -49,7 +50,9 @@ struct related {
 typedef int related_fn(const struct related_ask *ask, struct related *ret, struct err *err);
 
 /* What the table names, in the resources' files. */
-related_fn analysis_item, file_analyses, file_submissions;
+related_fn analysis_item, file_analyses, file_submissions, ruleset_notification_files,
+	notification_file;
+extern const struct page_rules notification_rules;
 
 struct relationship {
 	enum object_kind of;

@@ -41,6 +41,7 @@ struct service_options session_service_options(const struct settings *settings)
 	o.hunt_bytes_max = settings_number(settings, SETTING_hunt_bytes_max);
 	o.disk_reserve_bytes = settings_number(settings, SETTING_disk_reserve_bytes);
 	o.scan_memory_max = settings_number(settings, SETTING_scan_memory_max);
+	o.suspects_max = (uint32_t)settings_number(settings, SETTING_suspects_max);
 	o.scan_timeout_ms = (uint32_t)settings_number(settings, SETTING_scan_timeout_ms);
 	o.compile_timeout_ms = (uint32_t)settings_number(settings, SETTING_compile_timeout_ms);
 	o.retention_days = (uint32_t)settings_number(settings, SETTING_retention_days);

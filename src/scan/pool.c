@@ -143,6 +143,7 @@ int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err 
 		rc = wait_for_idle(pool, &child, err);
 	if (rc == 0) {
 		child->state = CHILD_TAKEN;
+		child->scan_timeout_ms = pool->options.scan_timeout_ms;
 		pool_wake(pool); /* a new spare, and watch this one */
 	}
 	lock_drop(&pool->lock);
@@ -173,6 +174,11 @@ void scan_child_give(struct scan_pool *pool, struct scan_child *child)
 	}
 	pool_wake(pool);
 	lock_drop(&pool->lock);
+}
+
+void scan_child_limit(struct scan_child *child, uint32_t timeout_ms)
+{
+	child->scan_timeout_ms = timeout_ms ? timeout_ms : child->pool->options.scan_timeout_ms;
 }
 
 pid_t scan_child_pid(const struct scan_child *child)

@@ -58,6 +58,7 @@ struct scan_child {
 	/* the owner's */
 	bool dead;
 	bool struck; /* see scan_child_is_struck */
+	uint32_t scan_timeout_ms;
 	char cause[CHILD_CAUSE_BYTES];
 	uint32_t jobs;
 	uint32_t seq;        /* of the last request */

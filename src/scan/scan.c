@@ -269,7 +269,7 @@ static int read_answer(struct hit_reader *r, int64_t deadline_us, struct packet 
 		       struct err *err)
 {
 	struct scan_child *child = r->child;
-	uint32_t timeout_ms = child->pool->options.scan_timeout_ms;
+	uint32_t timeout_ms = child->scan_timeout_ms;
 
 	for (;;) {
 		TRY(client_recv(child, r->seq, deadline_us, timeout_ms, ret_done, err));
@@ -295,7 +295,7 @@ int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err
 	struct packet_scanned scanned;
 
 	ret->hit_count = 0;
-	TRY(client_pending_oldest(child, false, child->pool->options.scan_timeout_ms, &wait, err));
+	TRY(client_pending_oldest(child, false, child->scan_timeout_ms, &wait, err));
 
 	struct hit_reader r = {
 		.child = child, .result = ret, .sample_bytes = wait.sample_bytes, .seq = wait.seq

@@ -15,17 +15,32 @@
  *   1. the sample by itself (libmagic and all modules, no user's rules);
  *   2. the whole live set once more: it may have been bad luck (memory left over
  *      by earlier scans, a machine under load);
- *   3. halves of the rulesets, until single ones stand alone. Those of too many
+ *   3. rulesets that were accused lately, each alone, and then all others together;
+ *   4. halves of the rulesets, until single ones stand alone. Those of too many
  *      users that do no harm to ordinary text clear each other: it is the sample.
  *
  * Every half that runs through gives its hits, so in the end all innocent
  * rulesets have been hunted and the guilty ones are named.
+ *
+ * Time. An inquiry into a hang would take the scan's whole time limit at every step
+ * of halving. So all these scans have a shorter limit (inquiry_limit), which proves
+ * nothing by itself: a half above it is halved on, and a single ruleset above it is
+ * guilty only
+ *   - if all the others together took but a small part of the time in which the scan
+ *     of all had not ended: then the rest of it was this one's; or
+ *   - if it alone, in a last scan, exceeds the whole limit.
+ * After INQUIRY_LIMITS of that limit the last scans are left out: what they were for
+ * is named as not run, and accused of nothing.
  */
 
 enum {
 	BLAME_ARENA_MAX = 1 << 30, /* text of all rulesets while halves are compiled */
 	BLAME_COMPILE_MS = 600000, /* as the live set */
-	OWNERS_MAX = 3, /* whose rulesets one sample harms scanners with; more: it is the sample */
+	OWNERS_MAX = 3,  /* whose rulesets one sample harms scanners with; more: it is the sample */
+	LIMIT_PART = 30, /* of the scan's time limit: an inquiry's scans get this, at least … */
+	LIMIT_LEAST_MS = 1000,      /* … this */
+	LIMIT_BYTES_PER_MS = 10000, /* and a large sample more, as if read at 10 MB/s */
+	INQUIRY_LIMITS = 4,
 };
 
 struct suspect {
@@ -52,7 +67,23 @@ struct inquiry {
 	int64_t owners[OWNERS_MAX]; /* of those, each once */
 	size_t owner_count;
 	bool sample_is_it;
+	/* time */
+	uint32_t limit_ms; /* of its scans */
+	uint64_t ran_us;   /* what those took that ran through, without accused rulesets */
+	int64_t end_us;    /* no long scans after that */
+	const struct suspect **slow; /* alone they exceed limit_ms */
+	size_t slow_count;
+	struct blame_memory *memory;
 };
+
+static uint32_t inquiry_limit(const struct service *svc, uint64_t sample_bytes)
+{
+	uint64_t all = svc->options.scan_timeout_ms;
+	uint64_t ms = all / LIMIT_PART > LIMIT_LEAST_MS ? all / LIMIT_PART : LIMIT_LEAST_MS;
+
+	ms += sample_bytes / LIMIT_BYTES_PER_MS;
+	return (uint32_t)(ms < all ? ms : all);
+}
 
 static void inquiry_cause(struct inquiry *q, const struct err *err)
 {
@@ -79,6 +110,7 @@ static int scan_in(struct inquiry *q, struct scan_child *child,
 {
 	struct scan_facts facts = hunt_job_facts(q->job);
 
+	scan_child_limit(child, q->limit_ms);
 	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
 		/* A child that survived may still hold what it was given before: NULL empties. */
 		if (scan_loaded(child, slot) != parts[slot])
@@ -88,9 +120,15 @@ static int scan_in(struct inquiry *q, struct scan_child *child,
 	return scan_recv(child, result, err);
 }
 
-/* 0: ran through, the result is filled. 1: killed or hung. Negative: could not be tried. */
+enum ending {
+	RAN,      /* through: the result is filled */
+	HUNG,     /* longer than the limit of now */
+	DESTROYED /* killed, or failed in the engine */
+};
+
+/* An error: it could not be tried. */
 static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOTS],
-		     struct scan_result *result, struct err *err)
+		     struct scan_result *result, enum ending *ret, struct err *err)
 {
 	struct scan_child *child;
 	unsigned tries = 0;
@@ -103,11 +141,11 @@ static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOT
 		again = struck_again(&tries, rc, child);
 		scan_child_give(q->svc->scan, child);
 	} while (again);
-	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT || rc == -ERR_INVALID) {
-		inquiry_cause(q, err);
-		return 1;
-	}
-	return rc;
+	*ret = rc == 0 ? RAN : rc == -ERR_TIMEOUT ? HUNG : DESTROYED;
+	if (rc != -ERR_DIED && rc != -ERR_TIMEOUT && rc != -ERR_INVALID)
+		return rc;
+	inquiry_cause(q, err);
+	return 0;
 }
 
 /* ---- Step 1 ---- */
@@ -139,19 +177,20 @@ static int whole_set(struct inquiry *q, const struct live_set *set, bool *ret_ra
 {
 	struct scan_rules *parts[SCAN_SLOTS];
 	struct scan_result result = { 0 };
+	enum ending end;
 	int rc;
 
 	for (unsigned i = 0; i < SCAN_SLOTS; i++)
 		parts[i] = set->parts[i] ? set->parts[i]->rules : NULL;
-	rc = scan_once(q, parts, &result, err);
-	*ret_ran = rc == 0;
-	if (rc == 0)
+	rc = scan_once(q, parts, &result, &end, err);
+	*ret_ran = rc == 0 && end == RAN;
+	if (*ret_ran)
 		rc = hunt_job_take_hits(q->job, &result, set, err);
 	scan_result_release(&result);
-	return rc < 0 ? rc : 0;
+	return rc;
 }
 
-/* ---- Step 3 ---- */
+/* ---- Steps 3 and 4 ---- */
 
 static int take_hits(struct inquiry *q, const struct suspect *suspects,
 		     const struct scan_rules *rules, const struct scan_result *result,
@@ -197,15 +236,15 @@ static int compile_suspects(struct inquiry *q, const struct suspect *suspects, s
 	return rc;
 }
 
-/* Scan with these alone. *ret_ran false: it was killed or hung again. */
-static int try_suspects(struct inquiry *q, const struct suspect *suspects, size_t n, bool *ret_ran,
-			struct err *err)
+/* Scan with these alone; what they hit is kept if they run through. */
+static int try_suspects(struct inquiry *q, const struct suspect *suspects, size_t n,
+			enum ending *ret, struct err *err)
 {
 	struct scan_rules *parts[SCAN_SLOTS] = { NULL };
 	struct scan_result result = { 0 };
 	int rc = compile_suspects(q, suspects, n, &parts[0], err);
 
-	*ret_ran = false;
+	*ret = DESTROYED;
 	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
 		inquiry_cause(q, err);
 		return 0;
@@ -215,13 +254,14 @@ static int try_suspects(struct inquiry *q, const struct suspect *suspects, size_
 		return 0;
 	}
 	if (rc == 0)
-		rc = scan_once(q, parts, &result, err);
-	*ret_ran = rc == 0;
-	if (rc == 0)
+		rc = scan_once(q, parts, &result, ret, err);
+	if (rc == 0 && *ret == RAN) {
+		q->ran_us += result.scan_us;
 		rc = take_hits(q, suspects, parts[0], &result, err);
+	}
 	scan_result_release(&result);
 	scan_rules_unref(parts[0]);
-	return rc < 0 ? rc : 0;
+	return rc;
 }
 
 /* Does this one harm the scanner with any sample? Tried with a few words of text. */
@@ -233,6 +273,7 @@ static int harms_anyway(struct inquiry *q, const struct suspect *suspect, bool *
 	const struct scan_sample sample = q->job->sample;
 	struct scan_result result = { 0 };
 	int fd = memfd_create("ordinary", MFD_CLOEXEC);
+	enum ending end = RAN;
 	int rc;
 
 	if (fd < 0 || write(fd, text, sizeof text) != (ssize_t)sizeof text) {
@@ -245,14 +286,30 @@ static int harms_anyway(struct inquiry *q, const struct suspect *suspect, bool *
 	*ret = rc == -ERR_DIED || rc == -ERR_TIMEOUT || (rc == 0 && !parts[0]);
 	if (rc == 0 && parts[0]) {
 		q->job->sample = (struct scan_sample){ fd, 0, sizeof text };
-		rc = scan_once(q, parts, &result, err);
+		rc = scan_once(q, parts, &result, &end, err);
 		q->job->sample = sample;
-		*ret = rc == 1;
+		*ret = rc == 0 && end != RAN;
 	}
 	close(fd);
 	scan_result_release(&result);
 	scan_rules_unref(parts[0]);
 	return *ret ? 0 : rc;
+}
+
+/* So that the next inquiry begins with it. */
+static void remember(struct blame_memory *m, const struct live_source *source)
+{
+	size_t at = 0;
+
+	while (at < m->count && (m->recent[at].ruleset_id != source->ruleset_id ||
+				 m->recent[at].version != source->version))
+		at++;
+	if (at == m->count && m->count < BLAME_RECENT_MAX)
+		m->count++;
+	if (at == BLAME_RECENT_MAX)
+		at--;
+	memmove(m->recent + 1, m->recent, at * sizeof m->recent[0]);
+	m->recent[0] = *source;
 }
 
 /*
@@ -264,6 +321,7 @@ static int accuse(struct inquiry *q, const struct suspect *suspect, struct err *
 	struct str cause = q->cause;
 	bool anyway, known = false;
 
+	remember(q->memory, &suspect->source);
 	TRY(harms_anyway(q, suspect, &anyway, err));
 	if (anyway) {
 		hunt_job_add_guilt(q->job, suspect->source.ruleset_id, suspect->source.version,
@@ -298,23 +356,125 @@ static void sentence(struct inquiry *q)
 				   q->accused[i].suspect->source.version, q->accused[i].cause);
 }
 
-static int halve(struct inquiry *q, const struct suspect *suspects, size_t n, struct err *err)
+/* One ruleset by itself: innocent, accused, or slow and to be judged at the end. */
+static int try_one(struct inquiry *q, const struct suspect *suspect, bool *ret_ran, struct err *err)
 {
+	enum ending end;
+
+	TRY(try_suspects(q, suspect, 1, &end, err));
+	if (hunt_stops(q->svc))
+		return err_set(err, ERR_CLOSED, "stopping");
+	*ret_ran = end == RAN;
+	if (end == RAN)
+		return 0;
+	if (end == HUNG && q->limit_ms < q->svc->options.scan_timeout_ms) {
+		q->slow[q->slow_count++] = suspect;
+		return 0;
+	}
+	return accuse(q, suspect, err);
+}
+
+/* `is_known`: these together do harm, which was just seen. */
+static int halve(struct inquiry *q, const struct suspect *suspects, size_t n, bool is_known,
+		 struct err *err)
+{
+	enum ending end = HUNG;
 	bool ran;
 
 	if (n == 0 || q->sample_is_it)
 		return 0;
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
-	TRY(try_suspects(q, suspects, n, &ran, err));
+	if (n == 1)
+		return try_one(q, suspects, &ran, err);
+	if (!is_known)
+		TRY(try_suspects(q, suspects, n, &end, err));
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
-	if (ran)
+	if (end == RAN)
 		return 0;
-	if (n == 1)
-		return accuse(q, suspects, err);
-	TRY(halve(q, suspects, n / 2, err));
-	return halve(q, suspects + n / 2, n - n / 2, err);
+	TRY(halve(q, suspects, n / 2, false, err));
+	return halve(q, suspects + n / 2, n - n / 2, false, err);
+}
+
+static bool is_remembered(const struct blame_memory *m, const struct live_source *s)
+{
+	for (size_t i = 0; i < m->count; i++)
+		if (m->recent[i].ruleset_id == s->ruleset_id && m->recent[i].version == s->version)
+			return true;
+	return false;
+}
+
+/* Those accused lately, first; *ret_caught: one of them did harm again. They are taken out. */
+static int try_remembered(struct inquiry *q, bool *ret_caught, struct err *err)
+{
+	size_t first = 0;
+	bool ran;
+
+	*ret_caught = false;
+	for (size_t i = 0; i < q->count; i++) {
+		if (is_remembered(q->memory, &q->suspects[i].source)) {
+			struct suspect s = q->suspects[first];
+
+			q->suspects[first++] = q->suspects[i];
+			q->suspects[i] = s;
+		}
+	}
+	for (size_t i = 0; i < first && !q->sample_is_it; i++) {
+		TRY(try_one(q, &q->suspects[i], &ran, err));
+		*ret_caught |= !ran;
+	}
+	q->suspects += first;
+	q->count -= first;
+	return 0;
+}
+
+/* ---- The slow ones ---- */
+
+static void name_unjudged(struct inquiry *q, const struct suspect *suspect)
+{
+	char what[64];
+
+	snprintf(what, sizeof what, "hunting_ruleset %lld", (long long)suspect->source.ruleset_id);
+	hunt_job_leave_out(q->job, str_of(what),
+			   STR("took too long where there was no time left to look into it"));
+}
+
+/* Alone, with all the time that a scan has. */
+static int try_long(struct inquiry *q, const struct suspect *suspect, struct err *err)
+{
+	uint32_t limit_ms = q->limit_ms;
+	enum ending end;
+	int rc;
+
+	q->limit_ms = q->svc->options.scan_timeout_ms;
+	rc = try_suspects(q, suspect, 1, &end, err);
+	q->limit_ms = limit_ms;
+	if (hunt_stops(q->svc))
+		return err_set(err, ERR_CLOSED, "stopping");
+	return rc || end == RAN ? rc : accuse(q, suspect, err);
+}
+
+static int judge_slow(struct inquiry *q, struct err *err)
+{
+	const uint64_t all_us = (uint64_t)q->svc->options.scan_timeout_ms * 1000;
+	char cause[160];
+
+	if (q->slow_count == 1 && q->job->timed_out && q->ran_us <= all_us / LIMIT_PART * 3) {
+		snprintf(cause, sizeof cause,
+			 "with all rulesets the scan took longer than %u ms, without this one %llu "
+			 "ms",
+			 q->svc->options.scan_timeout_ms, (unsigned long long)(q->ran_us / 1000));
+		q->cause = arena_str(q->arena, str_of(cause));
+		return accuse(q, q->slow[0], err);
+	}
+	for (size_t i = 0; i < q->slow_count && !q->sample_is_it; i++) {
+		if (clock_mono_us(clock_system()) < q->end_us)
+			TRY(try_long(q, q->slow[i], err));
+		else
+			name_unjudged(q, q->slow[i]);
+	}
+	return 0;
 }
 
 static bool is_quarantined(const struct quarantine_row *rows, size_t n, const struct live_source *s)
@@ -337,6 +497,7 @@ static int gather(struct inquiry *q, struct sql_conn *conn, const struct live_se
 		max += set->parts[i] ? set->parts[i]->source_count : 0;
 	q->suspects = arena_must(q->arena, (max + 1) * sizeof *q->suspects);
 	q->accused = arena_must(q->arena, (max + 1) * sizeof *q->accused);
+	q->slow = arena_must(q->arena, (max + 1) * sizeof *q->slow);
 	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
 		const struct live_part *part = set->parts[slot];
 
@@ -368,7 +529,7 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 	struct quarantine_row *rows;
 	struct sql_conn *conn;
 	size_t n;
-	bool ran = false;
+	bool ran = false, caught = false;
 	int rc;
 
 	TRY(sql_reader_take(&conn, q->svc->db, err));
@@ -380,8 +541,13 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 		return rc;
 	if (n == 0)
 		TRY(whole_set(q, set, &ran, err));
-	if (!ran)
-		TRY(halve(q, q->suspects, q->count, err));
+	if (!ran) {
+		size_t count = q->count;
+
+		TRY(try_remembered(q, &caught, err));
+		TRY(halve(q, q->suspects, q->count, n == 0 && q->count == count, err));
+		TRY(judge_slow(q, err));
+	}
 	sentence(q);
 	return 0;
 }
@@ -416,6 +582,7 @@ static int inquire(struct inquiry *q, struct err *err)
 	bool guilty;
 
 	TRY(hunt_job_open(job, err));
+	q->limit_ms = inquiry_limit(q->svc, job->sample.len);
 	TRY(sample_is_guilty(q, &guilty, err));
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
@@ -432,10 +599,16 @@ static int inquire(struct inquiry *q, struct err *err)
 	return inquire_rulesets(q, set, err);
 }
 
-void blame(struct service *svc, struct hunt_job *job, struct str cause)
+void blame(struct service *svc, struct hunt_job *job, struct str cause, struct blame_memory *memory)
 {
+	int64_t start_us = clock_mono_us(clock_system());
 	struct inquiry q = {
-		.svc = svc, .job = job, .arena = arena_new("blame", BLAME_ARENA_MAX), .cause = cause
+		.svc = svc,
+		.job = job,
+		.arena = arena_new("blame", BLAME_ARENA_MAX),
+		.cause = cause,
+		.memory = memory,
+		.end_us = start_us + (int64_t)svc->options.scan_timeout_ms * 1000 * INQUIRY_LIMITS,
 	};
 	struct err err;
 	int rc;
@@ -444,6 +617,9 @@ void blame(struct service *svc, struct hunt_job *job, struct str cause)
 	crash_note(job->row->id);
 	rc = inquire(&q, &err);
 	crash_note(0);
+	log_event(LOG_INFO, "inquiry_over", LOG_I64("analysis", job->row->id),
+		  LOG_I64("guilty", (int64_t)job->guilt_count),
+		  LOG_I64("duration_us", clock_mono_us(clock_system()) - start_us));
 	if (rc == -ERR_CLOSED) {
 		hunt_job_over(svc, job);
 	} else if (rc) {

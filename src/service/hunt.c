@@ -11,20 +11,10 @@ enum {
 	CLAIM_MAX = 64,             /* analyses claimed in one transaction */
 	CLAIM_LOW_PER_WORKER = 16,  /* claim more when fewer wait */
 	CLAIM_CAP_PER_WORKER = 128, /* what clients wait for is claimed beyond that, up to this */
-	LEASE_S = 3600,             /* one process owns the folder: leases end with it */
-	CLAIM_ARENA_MAX = 16 << 20, /* rows of CLAIM_MAX files */
 	CHILD_RETRY_MS = 200,       /* between tries to get a child that comes up */
 };
 
 /* ---- Claiming ---- */
-
-struct claim_req {
-	struct write_req req;
-	struct hunt *hunt;
-	struct claim_batch *batch;
-	enum write_lane last_lane;
-	size_t n;
-};
 
 static int claim_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
@@ -180,17 +170,17 @@ void hunt_drain(struct service *svc)
 	struct hunt *h = svc->hunt;
 
 	lock_take(&h->lock);
-	while (!h->stopping && (h->held || h->claiming || h->maybe_more)) {
+	while (!h->stopping && (h->held || h->claiming || h->maybe_more || h->maybe_deferred)) {
 		lock_drop(&h->lock);
 		hunt_claim(h);
 		lock_take(&h->lock);
-		if (h->held || h->claiming)
+		if (h->held || h->claiming || h->maybe_deferred)
 			cond_wait_ms(&h->idle, &h->lock, 1000);
 	}
 	lock_drop(&h->lock);
 }
 
-/* ---- Suspects ---- */
+/* ---- For those who wait ---- */
 
 bool hunt_is_stopping(struct hunt *h)
 {
@@ -200,25 +190,6 @@ bool hunt_is_stopping(struct hunt *h)
 	stopping = h->stopping;
 	lock_drop(&h->lock);
 	return stopping;
-}
-
-void hunt_blame(struct hunt *h, struct hunt_job *job, const char *cause)
-{
-	struct blamed *b;
-
-	if (hunt_is_stopping(h)) {
-		/* We may have killed the child ourselves; the next start hunts it anew. */
-		hunt_job_over(h->svc, job);
-		return;
-	}
-	b = mem_must_zalloc(sizeof *b);
-	b->job = job;
-	snprintf(b->cause, sizeof b->cause, "%.255s", cause);
-	lock_take(&h->lock);
-	b->next = h->blamed;
-	h->blamed = b;
-	cond_signal(&h->suspects);
-	lock_drop(&h->lock);
 }
 
 void hunt_rest(struct service *svc)
@@ -231,31 +202,11 @@ void hunt_rest(struct service *svc)
 	lock_drop(&h->lock);
 }
 
-static void blame_thread(void *arg)
-{
-	struct hunt *h = arg;
-	struct blamed *b;
-
-	for (;;) {
-		lock_take(&h->lock);
-		while (!h->blamed && !h->stopping)
-			cond_wait(&h->suspects, &h->lock);
-		b = h->stopping ? NULL : h->blamed;
-		if (b)
-			h->blamed = b->next;
-		lock_drop(&h->lock);
-		if (!b)
-			return;
-		blame(h->svc, b->job, str_of(b->cause));
-		free(b);
-	}
-}
-
 /* ---- Life ---- */
 
 static int hunt_start_threads(struct hunt *h, unsigned workers, struct err *err)
 {
-	TRY(thread_start(&h->blame_thread, "blame", blame_thread, h, err));
+	TRY(thread_start(&h->blame_thread, "blame", suspects_thread, h, err));
 	for (; h->worker_count < workers; h->worker_count++) {
 		struct worker *w = &h->workers[h->worker_count];
 		char name[16];
@@ -289,12 +240,14 @@ int hunt_start(struct service *svc, struct err *err)
 	cond_init(&h->suspects);
 	h->tails[0] = &h->waiting[0];
 	h->tails[1] = &h->waiting[1];
+	suspects_init(h);
 	svc->hunt = h;
 	TRY(crash_recover(svc, err));
 	TRY(writer_call(svc->writer, &release.req, err));
 	REQUIRE(svc->options.workers <= WORKERS_MAX);
 	if (!svc->options.workers)
 		return 0;
+	h->maybe_deferred = true;
 	TRY(hunt_start_threads(h, svc->options.workers, err));
 	hunt_wake(svc, LANE_API);
 	return 0;
@@ -324,13 +277,6 @@ void hunt_stop(struct service *svc)
 	for (unsigned i = 0; i < h->worker_count; i++)
 		thread_join(&h->workers[i].thread);
 	thread_join(&h->blame_thread);
-	while (h->blamed) {
-		struct blamed *b = h->blamed;
-
-		h->blamed = b->next;
-		hunt_job_free(b->job);
-		free(b);
-	}
 }
 
 size_t hunt_held(struct service *svc)
@@ -367,6 +313,7 @@ void hunt_free(struct service *svc)
 		next = job->next;
 		hunt_job_free(job);
 	}
+	suspects_free(h);
 	cond_release(&h->work);
 	cond_release(&h->idle);
 	cond_release(&h->suspects);

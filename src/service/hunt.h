@@ -19,6 +19,8 @@
  *  3. A sample or ruleset that kills or hangs a child is found (blame.c), kept
  *     apart and named; everything else of that analysis is still hunted.
  *  4. API work never waits behind bulk work that no child has begun.
+ *  5. Few suspects are in memory at a time: those beyond go back into the queue, from
+ *     where only the blame thread takes them.
  *
  *   queued --claim--> waiting --worker--> examined --recv--> scanned --recv--> completing --> done
  *                                            |                  |
@@ -68,6 +70,11 @@ struct hunt_guilt {
 	bool suspends; /* this sample was one too many for the ruleset */
 };
 
+struct hunt_left_out {
+	struct str what;
+	struct str reason;
+};
+
 enum {
 	HUNT_GUILT_MAX = 256 /* named in one analysis; what is beyond waits for the next one */
 };
@@ -105,6 +112,9 @@ struct hunt_job {
 	bool is_last_step; /* and the completion with them */
 	struct hunt_guilt *guilt;
 	size_t guilt_count;
+	bool timed_out; /* what makes it a suspect: a scan with all rules exceeded its time */
+	struct hunt_left_out *left_out; /* not run, without anybody's guilt */
+	size_t left_out_count;
 	unsigned failures; /* commits of it that failed for a lasting reason */
 	bool skipped;      /* not hunted at all */
 	struct str skipped_reason;
@@ -133,6 +143,8 @@ MUST_USE int hunt_job_add_hit(struct hunt_job *job, const struct live_source *so
 			      struct err *err);
 void hunt_job_add_guilt(struct hunt_job *job, int64_t ruleset_id, int64_t version,
 			struct str reason);
+/* Name something as not run. */
+void hunt_job_leave_out(struct hunt_job *job, struct str what, struct str reason);
 void hunt_job_skip(struct hunt_job *job, struct str reason);
 /* Forget hits and guilt, to scan again. */
 void hunt_job_reset(struct hunt_job *job);
@@ -148,8 +160,17 @@ void hunt_job_over(struct service *svc,
 void hunt_job_retry(struct service *svc, struct hunt_job *job);
 /* Called each second by the background thread: tries those again. */
 void hunt_tick(struct service *svc);
+/* Whom the last inquiries accused, newest first: the next one begins with them. */
+enum {
+	BLAME_RECENT_MAX = 16
+};
+struct blame_memory {
+	struct live_source recent[BLAME_RECENT_MAX];
+	size_t count;
+};
 /* Find out what harmed the child and finish the analysis without it. Own thread. */
-void blame(struct service *svc, struct hunt_job *job, struct str cause);
+void blame(struct service *svc, struct hunt_job *job, struct str cause,
+	   struct blame_memory *memory);
 
 /* ---- crash.c: what was under way when the server itself crashed ---- */
 enum {

@@ -2,10 +2,12 @@
 #define SERVICE_HUNT_INTERNAL_H
 #include "hunt.h"
 
-/* What hunt.c (claiming, suspects, life) and hunt_worker.c (the pipeline) share. */
+/* What hunt.c (claiming, life), hunt_worker.c (the pipeline) and suspects.c share. */
 
 enum {
-	WORKERS_MAX = 256
+	WORKERS_MAX = 256,
+	LEASE_S = 3600,             /* one process owns the folder: leases end with it */
+	CLAIM_ARENA_MAX = 16 << 20, /* rows of what is claimed at once */
 };
 
 struct worker {
@@ -32,7 +34,7 @@ struct hunt {
 	struct cond work; /* waiting jobs, stopping */
 	struct cond idle; /* nothing left */
 	struct cond suspects;
-	/* under the lock, down to `blamed` */
+	/* under the lock, down to `maybe_deferred` */
 	struct hunt_job *waiting[2]; /* by lane */
 	struct hunt_job **tails[2];
 	size_t waiting_count;
@@ -42,7 +44,11 @@ struct hunt {
 	bool maybe_api;  /* … that clients wait for */
 	bool stopping;
 	struct hunt_job *failed; /* scanned, commit to be tried again */
-	struct blamed *blamed;
+	struct blamed *blamed;   /* oldest first */
+	struct blamed **blamed_tail;
+	size_t blamed_count;
+	bool maybe_deferred;        /* the queue in the database may hold suspects */
+	struct blame_memory memory; /* the blame thread's */
 	struct thread blame_thread;
 	unsigned worker_count;
 	struct worker workers[WORKERS_MAX];
@@ -51,8 +57,21 @@ struct hunt {
 /* Ask for more analyses if there may be some and too few wait. */
 void hunt_claim(struct hunt *h);
 bool hunt_is_stopping(struct hunt *h);
-/* Hand a job whose child died or hung to the thread that finds out why. */
-void hunt_blame(struct hunt *h, struct hunt_job *job, const char *cause);
 /* The thread of one worker (struct worker). */
 void hunt_worker(void *arg);
+
+struct claim_req {
+	struct write_req req;
+	struct hunt *hunt;
+	struct claim_batch *batch;
+	enum write_lane last_lane;
+	size_t n;
+};
+
+/* ---- suspects.c: what harmed a child, until the blame thread has looked into it ---- */
+void suspects_init(struct hunt *h);
+/* Take a job whose child died or hung. Any thread. */
+void suspects_add(struct hunt *h, struct hunt_job *job, const char *cause);
+void suspects_thread(void *arg); /* the blame thread; ends when the hunt stops */
+void suspects_free(struct hunt *h);
 #endif

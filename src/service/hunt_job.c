@@ -285,6 +285,16 @@ void hunt_job_add_guilt(struct hunt_job *job, int64_t ruleset_id, int64_t versio
 				     .reason = arena_str(job->arena, reason) };
 }
 
+void hunt_job_leave_out(struct hunt_job *job, struct str what, struct str reason)
+{
+	if (!job->left_out)
+		job->left_out = arena_must(job->arena, HUNT_GUILT_MAX * sizeof *job->left_out);
+	if (job->left_out_count < HUNT_GUILT_MAX)
+		job->left_out[job->left_out_count++] =
+			(struct hunt_left_out){ arena_str(job->arena, what),
+						arena_str(job->arena, reason) };
+}
+
 void hunt_job_skip(struct hunt_job *job, struct str reason)
 {
 	job->skipped = true;
@@ -297,6 +307,7 @@ void hunt_job_reset(struct hunt_job *job)
 	job->hits_cut = false;
 	job->told = 0;
 	job->guilt_count = 0;
+	job->left_out_count = 0;
 }
 
 /* ---- Completing: all below runs on the writer's thread ---- */
@@ -314,7 +325,8 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 	char what[64];
 	struct json j;
 
-	if (!job->skipped && !job->hits_cut && !job->guilt_count && !job->facts_failure.n)
+	if (!job->skipped && !job->hits_cut && !job->guilt_count && !job->left_out_count &&
+	    !job->facts_failure.n)
 		return;
 	json_init(&j, out);
 	json_arr(&j);
@@ -327,6 +339,8 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 			 LIMIT_HITS_PER_FILE);
 		not_run_entry(&j, STR("hunting"), str_of(what));
 	}
+	for (size_t i = 0; i < job->left_out_count; i++)
+		not_run_entry(&j, job->left_out[i].what, job->left_out[i].reason);
 	for (size_t i = 0; i < job->guilt_count; i++) {
 		const struct hunt_guilt *g = &job->guilt[i];
 

@@ -111,7 +111,7 @@ static bool worker_is_clean(struct worker *w, struct hunt_job *job)
 	}
 	if (!job->row->quarantined)
 		return true;
-	hunt_blame(w->hunt, job, "quarantined before");
+	suspects_add(w->hunt, job, "quarantined before");
 	return false;
 }
 
@@ -228,7 +228,7 @@ static void worker_end_identify(struct worker *w)
 		hunt_job_take_identity(job, &id);
 		worker_send(w, job);
 	} else if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
-		hunt_blame(w->hunt, job, err.msg);
+		suspects_add(w->hunt, job, err.msg);
 	} else {
 		hunt_job_skip(job, str_of(err.msg));
 		hunt_job_complete(job);
@@ -257,7 +257,8 @@ static void worker_end_scan(struct worker *w)
 	} else {
 		job->set = live_set_unref(job->set);
 		hunt_job_reset(job);
-		hunt_blame(w->hunt, job, err.msg);
+		job->timed_out = rc == -ERR_TIMEOUT;
+		suspects_add(w->hunt, job, err.msg);
 	}
 	crash_note(0);
 }

@@ -103,7 +103,7 @@ static int compile_rows(struct service *svc, const struct live_row *rows, size_t
 		buf_reset(why);
 		rc = scan_compile(child, sources, n, &options, ret, why, &cause);
 		again = struck_again(&tries, rc, child);
-		is_dead = rc == -ERR_DIED || rc == -ERR_TIMEOUT;
+		is_dead = rc == -ERR_DIED || rc == -ERR_TIMEOUT || rc == -ERR_TOO_LARGE;
 		scan_child_give(svc->scan, child);
 	} while (again);
 	free(sources);
@@ -188,6 +188,70 @@ static int weed_out(struct service *svc, struct live_row *rows, size_t *n, struc
 	return 0;
 }
 
+/* ---- Too much together ---- */
+
+static int by_age(const void *a, const void *b)
+{
+	const struct live_row *x = a, *y = b;
+
+	if (x->generation != y->generation)
+		return x->generation < y->generation ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Suspend rows[from..n), which are in order of age, the newest first. */
+static void leave_out(struct service *svc, const struct live_row *rows, size_t from, size_t n,
+		      struct str why)
+{
+	AUTO(buf_release) struct buf reason = BUF_INIT(WHY_BYTES_MAX + 1024);
+
+	buf_addf(&reason,
+		 "compiles by itself, but not together with all others that are enabled, of which "
+		 "it is among the newest: " STR_FMT,
+		 STR_ARG(utf8_cut(why, REASON_BYTES_MAX / 2)));
+	log_event(LOG_WARN, "live_set_too_large", LOG_I64("rulesets", (int64_t)n),
+		  LOG_I64("left_out", (int64_t)(n - from)));
+	for (size_t i = n; i-- > from;)
+		suspend_row(svc, &rows[i], buf_str(&reason));
+}
+
+/*
+ * Each of the rows compiles, all of them do not: find by halves how many of the
+ * oldest do, suspend the others. *n becomes that many.
+ */
+static int find_most(struct service *svc, struct live_row *rows, size_t *n, struct str why,
+		     struct scan_rules **ret, struct err *err)
+{
+	AUTO(buf_release) struct buf ignored = BUF_INIT(WHY_BYTES_MAX);
+	struct scan_rules *best = NULL, *made;
+	size_t can = 0, cannot = *n;
+	int rc = 0;
+
+	if (*n)
+		qsort(rows, *n, sizeof *rows, by_age);
+	while (rc == 0 && cannot - can > 1) {
+		size_t middle = can + (cannot - can) / 2;
+
+		rc = compile_rows(svc, rows, middle, &made, &ignored, err);
+		if (rc == 0 && made) {
+			scan_rules_unref(best);
+			best = made;
+			can = middle;
+		} else {
+			cannot = middle;
+		}
+	}
+	if (rc || !best) {
+		scan_rules_unref(best);
+		return rc ? rc
+			  : err_set(err, ERR_BUSY, "the live set does not compile: %.200s", why.p);
+	}
+	leave_out(svc, rows, can, *n, why);
+	*n = can;
+	*ret = best;
+	return 0;
+}
+
 /* A part of these rows at this generation. *ret NULL: there is nothing to compile. */
 static int part_build(struct service *svc, struct live_row *rows, size_t n, int64_t generation,
 		      struct live_part **ret, struct err *err)
@@ -199,16 +263,12 @@ static int part_build(struct service *svc, struct live_row *rows, size_t n, int6
 	TRY(compile_rows(svc, rows, n, &rules, &why, err));
 	if (!rules) {
 		size_t before = n;
+
 		TRY(weed_out(svc, rows, &n, err));
-		if (n == before)
-			return err_set(err, ERR_BUSY,
-				       "%zu rulesets compile one by one but not together: %.200s",
-				       n, why.p ? why.p : "");
-		buf_reset(&why);
-		TRY(compile_rows(svc, rows, n, &rules, &why, err));
+		if (n < before)
+			TRY(compile_rows(svc, rows, n, &rules, &why, err));
 		if (!rules)
-			return err_set(err, ERR_BUSY, "the live set does not compile: %.200s",
-				       why.p ? why.p : "");
+			TRY(find_most(svc, rows, &n, buf_str(&why), &rules, err));
 	}
 	part = mem_must_zalloc(sizeof *part);
 	part->refs = 1;
@@ -239,9 +299,9 @@ static int view_read_in(struct sql_conn *conn, int64_t since, struct arena *aren
 	return live_changed(conn, since, arena, &ret->changed, &ret->changed_count, err);
 }
 
-/* What is enabled now and what changed since, of one moment. since < 0: all. */
-static int view_read(struct service *svc, int64_t since, struct arena *arena, struct live_view *ret,
-		     struct err *err)
+/* What is enabled now and what changed since, of one moment. since 0: all. */
+static int view_try(struct service *svc, int64_t since, struct arena *arena, struct live_view *ret,
+		    struct err *err)
 {
 	struct sql_conn *conn;
 	int rc;
@@ -254,6 +314,49 @@ static int view_read(struct service *svc, int64_t since, struct arena *arena, st
 	}
 	sql_reader_give(svc->db, conn);
 	return rc;
+}
+
+/* Suspend the newest of what is more text than is compiled together. */
+static int shed_text(struct service *svc, struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("live heads", LIVE_ARENA_MAX);
+	uint64_t max = svc->options.live_text_max, bytes = 0;
+	struct live_row *rows = NULL;
+	struct sql_conn *conn;
+	size_t n = 0, kept = 0;
+	char why[96];
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = live_heads(conn, "file", arena, &rows, &n, err);
+	sql_reader_give(svc->db, conn);
+	if (rc)
+		return rc;
+	while (kept < n && bytes + rows[kept].bytes <= max)
+		bytes += rows[kept++].bytes;
+	snprintf(why, sizeof why, "their rules are more than %llu KB",
+		 (unsigned long long)(max >> 10));
+	if (kept < n)
+		leave_out(svc, rows, kept, n, str_of(why));
+	return 0;
+}
+
+static int view_read(struct service *svc, int64_t since, struct arena *arena, struct live_view *ret,
+		     struct err *err)
+{
+	uint64_t bytes = 0;
+	int rc = view_try(svc, since, arena, ret, err);
+
+	for (size_t i = 0; rc == 0 && i < ret->row_count; i++)
+		bytes += ret->rows[i].bytes;
+	if (rc == 0 && bytes <= svc->options.live_text_max)
+		return 0;
+	if (rc && rc != -ERR_TOO_LARGE)
+		return rc;
+	TRY(shed_text(svc, err));
+	/* What was suspended wants a build of its own, which follows at once. */
+	return err_set(err, ERR_BUSY, "the rulesets are more than %llu KB of rules",
+		       (unsigned long long)(svc->options.live_text_max >> 10));
 }
 
 static int build_base(struct service *svc, struct live_part **ret, struct err *err)

@@ -18,6 +18,12 @@
  *  4. A ruleset that no longer compiles, or that kills or hangs the compiler
  *     although it passed alone when it was accepted, is suspended with the
  *     reason; the others are built without it.
+ *  5. Rulesets that compile one by one but not together (they are more text than
+ *     live_text_max, or more than the compiler's memory or time) stop nobody: as
+ *     many as can be stay, the longest unchanged first; the newest changes are
+ *     suspended with the reason. How many is found by halves, in some ten compiles
+ *     for a thousand; the set published last goes on hunting meanwhile, and what
+ *     was claimed later waits.
  *
  *   changed --liveset_changed--> wanted --build_delta--> published
  *                                   \--(delta grew large)--> build_base (in the

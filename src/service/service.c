@@ -28,7 +28,9 @@ struct service_options service_options_default(const char *data)
 		.disk_reserve_bytes = 1ull << 30,
 		.scan_memory_max = 2ull << 30,
 		.scan_timeout_ms = 90000,
+		.suspects_max = 32,
 		.compile_timeout_ms = 15000,
+		.live_text_max = 480ull << 20, /* a child is given 512 MB of sources at most */
 		.retention_days = 365,
 		.ruleset_limit_default = 1000000,
 		.group_delay_us = 1500,

@@ -8,11 +8,18 @@ static const char QUEUE_ADD[] =
 	"INSERT INTO analysis (file_id, submission_id, lane, intake, state, attempts, created_s) "
 	"VALUES (?1, ?2, ?3, ?4, 0, 0, ?5) RETURNING id";
 static const char QUEUE_LANE[] = "UPDATE analysis SET lane = ?2 WHERE id = ?1";
+#define CLAIM_COLUMNS                                                                              \
+	"SELECT a.id, a.intake, a.lane, a.attempts, a.file_id, (SELECT s.user_id FROM submission " \
+	"s WHERE s.id = a.submission_id), EXISTS (SELECT 1 FROM quarantine q "                     \
+	"WHERE q.file_id = a.file_id), a.suspect FROM analysis a "
 static const char CLAIM_HEAD[] =
-	"SELECT a.id, a.intake, a.lane, a.attempts, a.file_id, (SELECT s.user_id FROM submission s "
-	"WHERE s.id = a.submission_id), EXISTS (SELECT 1 FROM quarantine q "
-	"WHERE q.file_id = a.file_id) FROM analysis a WHERE a.state = 0 AND a.lane <= ?2 "
-	"ORDER BY a.lane, a.id LIMIT ?1";
+	CLAIM_COLUMNS "WHERE a.state = 0 AND a.suspect = 0 AND a.lane <= ?2 "
+		      "ORDER BY a.lane, a.id LIMIT ?1";
+static const char CLAIM_SUSPECTS[] =
+	CLAIM_COLUMNS "WHERE a.state = 0 AND a.suspect > 0 ORDER BY a.id LIMIT ?1";
+static const char DEFER[] =
+	"UPDATE analysis SET state = 0, suspect = ?3, lease_owner = NULL, lease_until_s = NULL "
+	"WHERE id = ?1 AND state = 1 AND lease_owner = ?2";
 static const char CLAIM_ONE[] =
 	"UPDATE analysis SET state = 1, generation = ?2, lease_owner = ?3, lease_until_s = ?4 "
 	"WHERE id = ?1 AND state = 0";
@@ -30,8 +37,11 @@ static const char RELEASE_ONE[] =
 static const char CRASHED[] = "UPDATE analysis SET attempts = attempts + 1 WHERE id = ?1";
 /* Each part is answered by its partial index. */
 static const char OPEN_UNTIL[] =
-	"SELECT (SELECT count(*) FROM analysis WHERE state = 0 AND lane = 0 AND id <= ?1)"
-	" + (SELECT count(*) FROM analysis WHERE state = 0 AND lane = 1 AND id <= ?1)"
+	"SELECT (SELECT count(*) FROM analysis WHERE state = 0 AND suspect = 0 AND lane = 0 "
+	"AND id <= ?1)"
+	" + (SELECT count(*) FROM analysis WHERE state = 0 AND suspect = 0 AND lane = 1 "
+	"AND id <= ?1)"
+	" + (SELECT count(*) FROM analysis WHERE state = 0 AND suspect > 0 AND id <= ?1)"
 	" + (SELECT count(*) FROM analysis WHERE state = 1 AND +id <= ?1)";
 static const char ROW_BY_INTAKE[] =
 	"SELECT a.id, a.file_id, a.intake, a.state, a.generation, a.created_s, a.completed_s, "
@@ -84,14 +94,15 @@ int analysis_queue(struct sql_conn *conn, int64_t file_id, int64_t submission_id
 	return 0;
 }
 
-static int claim_heads(struct sql_conn *conn, uint32_t max, enum write_lane last_lane,
-		       struct analysis_claimed *claims, size_t *ret_n, struct err *err)
+static int claim_heads(struct sql_conn *conn, const char *text, const struct sql_val *vals,
+		       size_t val_count, uint32_t max, struct analysis_claimed *claims,
+		       size_t *ret_n, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	size_t n = 0;
 	bool row;
 
-	TRY(sql_start(&q, conn, CLAIM_HEAD, err, SQL_I64(max), SQL_I64(last_lane)));
+	TRY(sql_start_vals(&q, conn, text, vals, val_count, err));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)
@@ -104,21 +115,18 @@ static int claim_heads(struct sql_conn *conn, uint32_t max, enum write_lane last
 		claims[n].file.id = sql_i64(&q, 4);
 		claims[n].user_id = sql_i64(&q, 5);
 		claims[n].quarantined = sql_i64(&q, 6) != 0;
+		claims[n].suspect = (enum analysis_suspect)sql_i64(&q, 7);
 		n++;
 	}
 	*ret_n = n;
 	return 0;
 }
 
-int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lane, struct str owner,
-		   int64_t lease_until_s, struct arena *arena, struct analysis_claimed **ret,
-		   size_t *ret_n, struct err *err)
+static int claim_all(struct sql_conn *conn, struct analysis_claimed *claims, size_t n,
+		     struct str owner, int64_t lease_until_s, struct arena *arena, struct err *err)
 {
-	struct analysis_claimed *claims = arena_must(arena, max * sizeof *claims);
 	int64_t generation;
-	size_t n;
 
-	TRY(claim_heads(conn, max, last_lane, claims, &n, err));
 	if (n)
 		TRY(counter_get(conn, "generation", &generation, err));
 	for (size_t i = 0; i < n; i++) {
@@ -127,9 +135,42 @@ int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lan
 			     SQL_TEXT(owner), SQL_I64(lease_until_s)));
 		TRY(file_row_by_id(conn, claims[i].file.id, arena, &claims[i].file, err));
 	}
+	return 0;
+}
+
+int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lane, struct str owner,
+		   int64_t lease_until_s, struct arena *arena, struct analysis_claimed **ret,
+		   size_t *ret_n, struct err *err)
+{
+	struct analysis_claimed *claims = arena_must(arena, max * sizeof *claims);
+	size_t n;
+
+	TRY(claim_heads(conn, CLAIM_HEAD, SQL_VALS(SQL_I64(max), SQL_I64(last_lane)), max, claims,
+			&n, err));
+	TRY(claim_all(conn, claims, n, owner, lease_until_s, arena, err));
 	*ret = claims;
 	*ret_n = n;
 	return 0;
+}
+
+int analysis_claim_suspects(struct sql_conn *conn, uint32_t max, struct str owner,
+			    int64_t lease_until_s, struct arena *arena,
+			    struct analysis_claimed **ret, size_t *ret_n, struct err *err)
+{
+	struct analysis_claimed *claims = arena_must(arena, max * sizeof *claims);
+	size_t n;
+
+	TRY(claim_heads(conn, CLAIM_SUSPECTS, SQL_VALS(SQL_I64(max)), max, claims, &n, err));
+	TRY(claim_all(conn, claims, n, owner, lease_until_s, arena, err));
+	*ret = claims;
+	*ret_n = n;
+	return 0;
+}
+
+int analysis_defer(struct sql_conn *conn, int64_t id, struct str owner,
+		   enum analysis_suspect suspect, struct err *err)
+{
+	return sql_exec(conn, DEFER, err, SQL_I64(id), SQL_TEXT(owner), SQL_I64(suspect));
 }
 
 int analysis_is_held(struct sql_conn *conn, int64_t id, struct str owner, bool *ret,

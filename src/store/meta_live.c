@@ -6,13 +6,14 @@ enum {
 	LIVE_ROWS_MAX = 1 << 20 /* rulesets; far above what one machine hunts with */
 };
 
-static const char ROWS_ALL[] =
-	"SELECT id, version, owner_id, rules FROM ruleset WHERE enabled = 1 AND deleted = 0 "
-	"AND suspended IS NULL AND entity = ?1 ORDER BY id";
+#define ROWS(text)                                                                                 \
+	"SELECT id, version, owner_id, generation, length(CAST(rules AS BLOB))" text               \
+	" FROM ruleset WHERE enabled = 1 AND deleted = 0 AND suspended IS NULL AND entity = ?1 "
+static const char ROWS_ALL[] = ROWS(", rules") "ORDER BY id";
 static const char ROWS_SINCE[] =
-	"SELECT id, version, owner_id, rules FROM ruleset WHERE enabled = 1 AND deleted = 0 "
-	"AND suspended IS NULL AND entity = ?1 AND id IN "
-	"(SELECT ruleset_id FROM generation WHERE number > ?2) ORDER BY id";
+	ROWS(", rules") "AND id IN (SELECT ruleset_id FROM generation WHERE number > ?2) "
+			"ORDER BY id";
+static const char HEADS[] = ROWS("") "ORDER BY generation, id";
 static const char CHANGED[] =
 	"SELECT DISTINCT ruleset_id FROM generation WHERE number > ?1 ORDER BY ruleset_id";
 static const char VERSION_RULES[] =
@@ -69,17 +70,16 @@ static void *list_grow(struct arena *arena, void *old, size_t n, size_t *cap, si
 	return bigger;
 }
 
-int live_rows(struct sql_conn *conn, const char *entity, int64_t since, struct arena *arena,
-	      struct live_row **ret, size_t *ret_n, struct err *err)
+static int read_rows(struct sql_conn *conn, const char *text, const struct sql_val *vals,
+		     size_t val_count, bool with_rules, struct arena *arena, struct live_row **ret,
+		     size_t *ret_n, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
-	const struct sql_val vals[] = { SQL_TEXT(str_of(entity)), SQL_I64(since) };
 	struct live_row *rows = NULL;
 	size_t n = 0, cap = 0;
 	bool row;
 
-	TRY(sql_start_vals(&q, conn, since > 0 ? ROWS_SINCE : ROWS_ALL, vals, since > 0 ? 2 : 1,
-			   err));
+	TRY(sql_start_vals(&q, conn, text, vals, val_count, err));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)
@@ -89,13 +89,32 @@ int live_rows(struct sql_conn *conn, const char *entity, int64_t since, struct a
 			return too_much(err);
 		rows[n] = (struct live_row){ .id = sql_i64(&q, 0),
 					     .version = sql_i64(&q, 1),
-					     .owner_id = sql_i64(&q, 2) };
-		TRY(text_keep(arena, sql_str(&q, 3), &rows[n].rules, err));
+					     .owner_id = sql_i64(&q, 2),
+					     .generation = sql_i64(&q, 3),
+					     .bytes = (uint64_t)sql_i64(&q, 4) };
+		if (with_rules)
+			TRY(text_keep(arena, sql_str(&q, 5), &rows[n].rules, err));
 		n++;
 	}
 	*ret = rows;
 	*ret_n = n;
 	return 0;
+}
+
+int live_rows(struct sql_conn *conn, const char *entity, int64_t since, struct arena *arena,
+	      struct live_row **ret, size_t *ret_n, struct err *err)
+{
+	const struct sql_val vals[] = { SQL_TEXT(str_of(entity)), SQL_I64(since) };
+
+	return read_rows(conn, since > 0 ? ROWS_SINCE : ROWS_ALL, vals, since > 0 ? 2 : 1, true,
+			 arena, ret, ret_n, err);
+}
+
+int live_heads(struct sql_conn *conn, const char *entity, struct arena *arena,
+	       struct live_row **ret, size_t *ret_n, struct err *err)
+{
+	return read_rows(conn, HEADS, SQL_VALS(SQL_TEXT(str_of(entity))), false, arena, ret, ret_n,
+			 err);
 }
 
 int live_changed(struct sql_conn *conn, int64_t since, struct arena *arena, int64_t **ret,

@@ -125,9 +125,9 @@ static bool is_countable(const struct filter_node *node, struct split_days *s)
 	return true;
 }
 
-/* Count what the iterator of `filter`, within the days given, gives. */
+/* Count what the iterator of `filter`, within the days given, gives, until *ret is max. */
 static int count_each(struct sql_conn *conn, int64_t owner_id, const struct filter_node *filter,
-		      const struct filter_env *env, const int64_t *day, uint64_t *ret,
+		      const struct filter_env *env, const int64_t *day, uint64_t max, uint64_t *ret,
 		      struct err *err)
 {
 	struct arena *arena = arena_new("stream count", COUNT_ARENA_BYTES);
@@ -145,7 +145,7 @@ static int count_each(struct sql_conn *conn, int64_t owner_id, const struct filt
 		rc = plan_filter(&cx, filter, -1, deleted, deletions, &it, err);
 	if (rc == 0 && day)
 		rc = plan_dates(&cx, *day * STREAM_DAY_S, (*day + 1) * STREAM_DAY_S, &range, err);
-	for (key = range.lo; rc == 0; key++) {
+	for (key = range.lo; rc == 0 && *ret < max; key++) {
 		rc = iter_seek(it, key, &key, err);
 		if (rc != 0 || key >= range.hi || key == ITER_END)
 			break;
@@ -183,7 +183,7 @@ static int sum_counts(struct sql_conn *conn, int64_t owner_id, const struct filt
 }
 
 static int count_all(struct sql_conn *conn, int64_t owner_id, const struct filter_node *filter,
-		     const struct filter_env *env, uint64_t *ret, struct err *err)
+		     const struct filter_env *env, uint64_t max, uint64_t *ret, struct err *err)
 {
 	static const struct filter_node all = { .op = FILTER_ALL };
 	struct arena *arena = arena_new("stream deletions", 4 * FILTER_ARENA_BYTES);
@@ -200,26 +200,32 @@ static int count_all(struct sql_conn *conn, int64_t owner_id, const struct filte
 	if (!filter)
 		filter = &all;
 	if (deletions > 0 || !is_countable(filter, &split))
-		return count_each(conn, owner_id, filter, env, NULL, ret, err);
+		return count_each(conn, owner_id, filter, env, NULL, max, ret, err);
 	TRY(sum_counts(conn, owner_id, filter, &split, ret, err));
 	for (size_t i = 0; i < split.n; i++)
-		TRY(count_each(conn, owner_id, filter, env, &split.day[i], ret, err));
+		TRY(count_each(conn, owner_id, filter, env, &split.day[i], max, ret, err));
 	return 0;
 }
 
-int stream_count_matching(struct sql_conn *conn, int64_t owner_id, const struct filter_node *filter,
-			  const struct filter_env *env, uint64_t *ret, struct err *err)
+int stream_count_upto(struct sql_conn *conn, int64_t owner_id, const struct filter_node *filter,
+		      const struct filter_env *env, uint64_t max, uint64_t *ret, struct err *err)
 {
 	uint64_t count = 0;
 	bool own;
 	int rc;
 
 	TRY(snapshot_begin(conn, &own, err));
-	rc = count_all(conn, owner_id, filter, env, &count, err);
+	rc = count_all(conn, owner_id, filter, env, max, &count, err);
 	snapshot_end(conn, own);
 	if (rc == 0)
-		*ret = count;
+		*ret = count < max ? count : max;
 	return rc;
+}
+
+int stream_count_matching(struct sql_conn *conn, int64_t owner_id, const struct filter_node *filter,
+			  const struct filter_env *env, uint64_t *ret, struct err *err)
+{
+	return stream_count_upto(conn, owner_id, filter, env, UINT64_MAX, ret, err);
 }
 
 /* ---- one entry ------------------------------------------------------------------------ */

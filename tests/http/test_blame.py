@@ -124,3 +124,75 @@ def test_one_users_rules_break_on_the_samples_made_for_them(make_server):
         assert [s["what"] for s in skipped] == [f"hunting_ruleset {ruleset['id']}"], skipped
     assert "3 different files" in wait_for(lambda: suspended(owner, ruleset), 10, "not suspended")
     assert told(other) == ["found"] * 3
+
+
+def inquiries(one):
+    """Of each that is over: seconds it took."""
+    return [e["duration_us"] / 1e6 for e in one.log_events() if e["event"] == "inquiry_over"]
+
+
+@pytest.mark.timeout(300)
+def test_inquiries_do_not_take_the_scans_time_at_every_step(make_server):
+    """With the whole limit at each halving the first would take some 50 seconds, and the later ones, too."""
+    limit_s, users = 6, 16
+    one = make_server("--scan-timeout-ms", str(limit_s * 1000)).start()
+    apis = [one.api(one.user(f"user{i}")) for i in range(users)]
+    mark = marker()
+    for i in range(64):
+        apis[i % users].ruleset(text_rule(mark if i % 8 == 0 else f"nowhere{i}", f"rule{i}"), f"r{i}")
+    guilty = apis[5].ruleset(ENDLESS, "endless")
+    for i in range(3):
+        skipped = not_run(apis[0], apis[0].upload(f"{mark} {i}".encode()))
+        assert [s["what"] for s in skipped] == [f"hunting_ruleset {guilty['id']}"], skipped
+        assert sorted(told(apis[0])) == sorted(["rule0", "rule16", "rule32", "rule48"] * (i + 1))
+    assert "3 different files" in wait_for(lambda: suspended(apis[5], guilty), 10, "not suspended")
+    first, second, third = inquiries(one)
+    assert first < 4 * limit_s, "halving is done with a shorter limit"
+    assert max(second, third) < 2 * limit_s, "the one accused before is looked at first"
+
+
+@pytest.mark.timeout(300)
+def test_slow_is_not_guilty(make_server):
+    """A ruleset above the inquiry's limit but below the scan's is hunted with, whoever hangs beside it."""
+    limit_s = 8
+    one = make_server("--scan-timeout-ms", str(limit_s * 1000)).start()
+    slow, bad = one.api(one.user("slow")), one.api(one.user("bad"))
+    obeys = slow.ruleset(ON_COMMAND, "obeys")
+    rounds = 1 << 22
+    while True:  # how many rounds take some 2.5 seconds here?
+        before = scan_us(slow)
+        slow.wait_analysis(slow.upload(command(rounds, marker().encode())))
+        took = scan_us(slow) - before
+        if took > 100_000:
+            break
+        rounds *= 4
+    guilty = bad.ruleset(ENDLESS, "endless")
+    skipped = not_run(slow, slow.upload(command(min(int(rounds * 2.5e6 / took), 0x7fffffff), b"slow")))
+    assert [s["what"] for s in skipped] == [f"hunting_ruleset {guilty['id']}"], skipped
+    assert set(told(slow)) == {"obeys"} and suspended(slow, obeys) is None
+
+
+def scan_us(api):
+    text = api.get("//metrics").text
+    return int(re.search(r"^weir_scan_us_total (\d+)", text, re.M).group(1))
+
+
+@pytest.mark.timeout(300)
+def test_many_suspects_wait_in_the_queue(make_server):
+    """Every scan dies until the ruleset is suspended; few of them are kept in memory, all are hunted in the end."""
+    many = 60
+    one = make_server("--scan-timeout-ms", str(SCAN_MS), "--suspects-max", "1").start()
+    good, bad = one.api(one.user("good")), one.api(one.user("bad"))
+    mark = marker()
+    good.ruleset(text_rule(mark), "good")
+    for i in range(16):  # so that finding the one takes longer than dying of it
+        bad.ruleset(text_rule(f"nowhere{i}"), f"beside {i}")
+    guilty = bad.ruleset(panicking_rules(), "bad")
+    analyses = [good.upload(f"{mark} {i}".encode()) for i in range(many)]
+    skipped = [not_run(good, analysis) for analysis in analyses]
+    # Three convict it; one or two more may have been looked into before its suspension was seen.
+    assert 3 <= sum(bool(s) for s in skipped) <= 6
+    assert {s["what"] for row in skipped for s in row} == {f"hunting_ruleset {guilty['id']}"}
+    assert good.stream(limit=1)["meta"]["count"] == many
+    deferred = re.search(r"^weir_suspects_deferred_total (\d+)", good.get("//metrics").text, re.M)
+    assert int(deferred.group(1)) > 0

@@ -33,7 +33,9 @@ struct service_options {
 	uint64_t disk_reserve_bytes;
 	uint64_t scan_memory_max;
 	uint32_t scan_timeout_ms;
+	uint32_t suspects_max; /* in memory; those beyond wait in the queue */
 	uint32_t compile_timeout_ms;
+	uint64_t live_text_max; /* bytes of rules that are compiled together */
 	uint32_t retention_days;
 	uint64_t ruleset_limit_default; /* notifications a rolling day */
 	uint32_t group_delay_us;

@@ -27,6 +27,13 @@ MUST_USE int analysis_queue(struct sql_conn *conn, int64_t file_id, int64_t subm
 			    enum write_lane lane, int64_t now_s, int64_t *ret_id,
 			    int64_t *ret_intake, bool *ret_joined, struct err *err);
 
+/* Values are stored. */
+enum analysis_suspect {
+	ANALYSIS_PLAIN,
+	ANALYSIS_KILLED, /* a scan of it killed a child: it is to be looked into, not scanned */
+	ANALYSIS_HUNG    /* or exceeded its time */
+};
+
 struct analysis_claimed {
 	int64_t id;
 	int64_t intake;
@@ -34,17 +41,25 @@ struct analysis_claimed {
 	enum write_lane lane;
 	int64_t attempts; /* times it was under way when the server crashed */
 	bool quarantined; /* something is not to be run on this sample: quarantine_of */
-	int64_t user_id;  /* who sent the sample this time; 0: nobody, an analysis anew */
+	enum analysis_suspect suspect;
+	int64_t user_id; /* who sent the sample this time; 0: nobody, an analysis anew */
 	struct file_row file;
 };
 /*
  * Claim up to `max` of the queue's head for `owner`, lane by lane up to `last_lane`,
- * in order of arrival. Rows and their text live in the arena; *ret_n may be 0.
+ * in order of arrival, suspects left out. Rows and their text live in the arena; *ret_n may be 0.
  */
 MUST_USE int analysis_claim(struct sql_conn *conn, uint32_t max, enum write_lane last_lane,
 			    struct str owner, int64_t lease_until_s, struct arena *arena,
 			    struct analysis_claimed **ret, size_t *ret_n, struct err *err);
 
+/* Give a claimed one back as a suspect: analysis_claim_suspects alone takes it from now on. */
+MUST_USE int analysis_defer(struct sql_conn *conn, int64_t id, struct str owner,
+			    enum analysis_suspect suspect, struct err *err);
+/* As analysis_claim, but of suspects in any lane, in order of arrival. */
+MUST_USE int analysis_claim_suspects(struct sql_conn *conn, uint32_t max, struct str owner,
+				     int64_t lease_until_s, struct arena *arena,
+				     struct analysis_claimed **ret, size_t *ret_n, struct err *err);
 /* Is it (still) claimed by this owner? */
 MUST_USE int analysis_is_held(struct sql_conn *conn, int64_t id, struct str owner, bool *ret,
 			      struct err *err);

@@ -11,6 +11,8 @@ struct live_row {
 	int64_t id;
 	int64_t version;
 	int64_t owner_id;
+	int64_t generation; /* of its last change that hunting saw */
+	uint64_t bytes;     /* of its rules */
 	struct str rules;
 };
 
@@ -24,6 +26,9 @@ MUST_USE int live_generation(struct sql_conn *conn, int64_t *ret, struct err *er
  */
 MUST_USE int live_rows(struct sql_conn *conn, const char *entity, int64_t since,
 		       struct arena *arena, struct live_row **ret, size_t *ret_n, struct err *err);
+/* The same rulesets, the longest unchanged first, without their text. */
+MUST_USE int live_heads(struct sql_conn *conn, const char *entity, struct arena *arena,
+			struct live_row **ret, size_t *ret_n, struct err *err);
 /* Ids of all rulesets changed after the generation, ascending. */
 MUST_USE int live_changed(struct sql_conn *conn, int64_t since, struct arena *arena, int64_t **ret,
 			  size_t *ret_n, struct err *err);

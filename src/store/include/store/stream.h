@@ -103,6 +103,11 @@ MUST_USE int stream_count_matching(struct sql_conn *conn, int64_t owner_id,
 				   const struct filter_node *filter, const struct filter_env *env,
 				   uint64_t *ret, struct err *err);
 
+/* The same, but counting one by one stops at `max`: never more than that. */
+MUST_USE int stream_count_upto(struct sql_conn *conn, int64_t owner_id,
+			       const struct filter_node *filter, const struct filter_env *env,
+			       uint64_t max, uint64_t *ret, struct err *err);
+
 /* ERR_NOT_FOUND: unknown, deleted, or somebody else's. */
 MUST_USE int stream_get(struct sql_conn *conn, int64_t owner_id, int64_t seq,
 			const struct filter_env *env, struct arena *arena, struct stream_entry *ret,
