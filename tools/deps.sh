@@ -11,10 +11,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 build="gcc libc6-dev make cmake ninja-build pkg-config git ca-certificates ccache
 	libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libmagic-dev libfuzzy-dev
+	libarchive-dev
 	libssl-dev libseccomp-dev zlib1g-dev
 	protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev"
-tests="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev lld
-	python3 python3-venv sqlite3 curl"
+tests="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev
+	python3 python3-venv sqlite3 curl
+	libarchive-tools p7zip-full xorriso gcab rpm cpio zip lz4 zstd bzip2 xz-utils binutils"
 
 case "${1:-}" in
 run) wanted=$build ;;

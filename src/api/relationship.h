@@ -50,8 +50,8 @@ struct related {
 typedef int related_fn(const struct related_ask *ask, struct related *ret, struct err *err);
 
 /* What the table names, in the resources' files. */
-related_fn analysis_item, file_analyses, file_submissions, ruleset_notification_files,
-	notification_file;
+related_fn analysis_item, file_analyses, file_submissions, file_bundled_files,
+	file_compressed_parents, ruleset_notification_files, notification_file;
 extern const struct page_rules notification_rules;
 
 struct relationship {

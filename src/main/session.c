@@ -47,6 +47,12 @@ struct service_options session_service_options(const struct settings *settings)
 	o.retention_days = (uint32_t)settings_number(settings, SETTING_retention_days);
 	o.ruleset_limit_default = settings_number(settings, SETTING_ruleset_limit_default);
 	o.group_delay_us = (uint32_t)settings_number(settings, SETTING_group_delay_us);
+	o.unpack.depth_max = (uint32_t)settings_number(settings, SETTING_unpack_depth_max);
+	o.unpack.entries_max = settings_number(settings, SETTING_unpack_entries_max);
+	o.unpack.bytes_max = settings_number(settings, SETTING_unpack_bytes_max);
+	o.unpack.entry_bytes_max = settings_number(settings, SETTING_unpack_entry_bytes_max);
+	o.unpack.ratio_max = (uint32_t)settings_number(settings, SETTING_unpack_ratio_max);
+	o.unpack.timeout_ms = (uint32_t)settings_number(settings, SETTING_unpack_timeout_ms);
 	o.unsafe_no_sync = settings_bool(settings, SETTING_unsafe_no_sync);
 	return o;
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "confine_internal.h"
+#include "unpack_walk_internal.h"
 
 enum {
 	/* engine/src/depth.rs compiles deep rules on 256 MB; there are no threads in here, so this
@@ -150,6 +151,9 @@ static void worker_serve(struct worker *w)
 		case PACKET_SCAN:
 			worker_scan(w, &p);
 			break;
+		case PACKET_UNPACK:
+			worker_unpack(w, &p);
+			break;
 		default:
 			worker_exit(3);
 		}
@@ -227,6 +231,7 @@ int scan_child_main(void)
 
 	struct start start = { .w = w, .memory_max = hello(w) };
 
+	unpack_walk_prepare();
 	if (confine_begin(peer_pid(w->sock), &err) != 0)
 		refuse(w, err.msg);
 	if (pthread_attr_init(&attr) != 0 ||

@@ -26,7 +26,7 @@ struct worker {
 	uint8_t *sample; /* owned mapping of sample_cap bytes, reused for every sample */
 	size_t sample_cap;
 	uint32_t seq;     /* of the request at hand */
-	size_t out_bytes; /* hits collected in `out` */
+	size_t out_bytes; /* hits or records collected in `out` */
 	uint8_t out[PACKET_BYTES_MAX];
 	uint8_t in[PACKET_BYTES_MAX];
 };
@@ -54,4 +54,5 @@ void worker_load(struct worker *w, const struct packet *p);
 void worker_identify(struct worker *w, const struct packet *p);
 void worker_probe(struct worker *w, const struct packet *p);
 void worker_scan(struct worker *w, const struct packet *p);
+void worker_unpack(struct worker *w, const struct packet *p);
 #endif

@@ -50,6 +50,15 @@ int client_kill(struct scan_child *child, struct err *err, enum err_kind kind, c
 	return err_set(err, kind, "scan child %d: %s", (int)child->pid, child->cause);
 }
 
+void client_give_up(struct scan_child *child)
+{
+	lock_take(&child->pool->lock);
+	child->discarded = true;
+	lock_drop(&child->pool->lock);
+	(void)snprintf(child->cause, sizeof child->cause, "given up");
+	end_child(child);
+}
+
 /* Its socket ended: find out why. */
 static int client_gone(struct scan_child *child, struct err *err)
 {

@@ -99,6 +99,9 @@ int client_kill(struct scan_child *child, struct err *err, enum err_kind kind, c
 #define client_lie(child, err, ...)                                                                \
 	client_kill((child), (err), ERR_DIED, "broke the protocol: " __VA_ARGS__)
 
+/* Nobody wants its answer any more: end it, which is not its fault. */
+void client_give_up(struct scan_child *child);
+
 /* Start a request: ERR_DIED if the child is dead; counts the job. */
 MUST_USE int client_begin(struct scan_child *child, struct err *err);
 /* Send a packet of the request begun; fds stay the caller's. */

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include "base/err.h"
+#include "scan/unpack.h"
 
 /*
  * What weir (the parent) and a scan child say to each other.
@@ -26,6 +27,8 @@
  *                 <-    DONE
  *   SCAN fd [fd]  ->            second fd: the facts, when over PACKET_INLINE_MAX
  *                 <-    DATA(hits)* DONE hits
+ *   UNPACK fd     ->
+ *                 <-    DATA(records)* DONE
  *
  * Every request has a sequence number, its answer repeats it; up to SCAN_DEPTH
  * IDENTIFYs and SCANs may be unanswered, anything else only when nothing is. An answer is
@@ -43,6 +46,9 @@
  * Hits: { u8 slot, u8 cut, u16 matches, u32 rule }, matches x { u64 offset, u64 len }.
  * Facts of SCAN: the texts of enum fact in its order, without separators.
  * Facts of IDENTIFY: engine_facts.object; the failure says why there are none.
+ * Records of UNPACK: { u8 kind, u8 how, u16 flags, u32 bytes }, then the bytes; one never
+ * goes over the end of its packet. ENTRY (how: its kind; i64 mtime, then the name), and
+ * for files BYTES* END (how it ended).
  */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "the fields below are copied as they are");
@@ -63,6 +69,7 @@ enum packet_type {
 	PACKET_IDENTIFY,
 	PACKET_PROBE,
 	PACKET_SCAN,
+	PACKET_UNPACK,
 	PACKET_READY = 0x40,
 	PACKET_REFUSED,
 	PACKET_DATA,
@@ -75,7 +82,8 @@ enum packet_stream {
 	STREAM_TABLE,
 	STREAM_CODE,
 	STREAM_HITS,
-	STREAM_FACTS
+	STREAM_FACTS,
+	STREAM_RECORDS
 };
 
 enum packet_status {
@@ -194,6 +202,44 @@ struct packet_hit {
 struct packet_match {
 	uint64_t offset;
 	uint64_t len;
+};
+
+/* The passwords follow, one after the other. */
+struct packet_unpack {
+	struct packet_sample sample;
+	uint64_t entries_max;
+	uint64_t entry_bytes_max;
+	uint64_t bytes_max;
+	uint32_t cpu_ms;
+	uint8_t is_stream;
+	uint8_t only_passwords;
+	uint16_t passwords;
+	uint16_t password_bytes[UNPACK_PASSWORDS_MAX];
+};
+
+enum record_kind {
+	RECORD_ENTRY,
+	RECORD_BYTES,
+	RECORD_END
+};
+enum {
+	RECORD_ENCRYPTED = 1, /* flags of ENTRY */
+	RECORD_MTIME = 2
+};
+struct packet_record {
+	uint8_t kind;
+	uint8_t how;
+	uint16_t flags;
+	uint32_t bytes; /* that follow */
+};
+
+/* DONE of UNPACK; what went wrong follows as text */
+struct packet_unpacked {
+	uint64_t entries;
+	uint64_t bytes;
+	uint64_t encrypted;
+	uint64_t opened;
+	uint64_t missing;
 };
 
 struct packet {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/meta_live.h"
+#include "unpack.h"
 
 /*
  * Who killed or hung the child? Asked in this order, each in a fresh child:
@@ -626,7 +627,7 @@ void blame(struct service *svc, struct hunt_job *job, struct str cause, struct b
 		hunt_job_skip(job, str_of(err.msg));
 		hunt_job_complete(job);
 	} else {
-		hunt_job_complete(job);
+		unpack_or_complete(job);
 	}
 	arena_free(q.arena);
 }

@@ -12,6 +12,7 @@
 #include "base/metric.h"
 #include "base/utf8.h"
 #include "hunt.h"
+#include "inside.h"
 #include "report.h"
 #include "report_cache.h"
 #include "service_internal.h"
@@ -41,6 +42,7 @@ struct upload {
 	int64_t user_id;
 	const char *interface;
 	uint64_t bytes_max;
+	struct upload_inside inside; /* path owned; container_id 0: it was sent */
 	char corpus[32];
 	char name[LIMIT_NAME_BYTES + 1];
 	struct hasher *hasher;
@@ -109,6 +111,10 @@ int upload_new(struct upload **ret, struct service *svc, const struct upload_opt
 	u->req.lane = options->lane;
 	snprintf(u->corpus, sizeof u->corpus, STR_FMT, STR_ARG(options->corpus));
 	clean_name(u->name, options->name);
+	if (options->inside) {
+		u->inside = *options->inside;
+		u->inside.path.p = str_dup(options->inside->path);
+	}
 	u->hasher = hasher_new();
 	buf_init(&u->bytes, UPLOAD_MEMORY_MAX);
 	writer_announce(svc->writer);
@@ -157,6 +163,7 @@ void upload_free(struct upload *u)
 	hasher_free(u->hasher);
 	buf_release(&u->bytes);
 	pack_stream_free(u->stream);
+	free((char *)(uintptr_t)u->inside.path.p);
 	free(u);
 }
 
@@ -193,6 +200,24 @@ static int intake_rows(struct sql_conn *conn, struct upload *u, int64_t now_s, i
 	return 0;
 }
 
+/* Found inside a container: nobody's submission. */
+static int intake_inside(struct sql_conn *conn, struct upload *u, int64_t file_id, int64_t now_s,
+			 struct arena *arena, struct err *err)
+{
+	const struct inside_file file = { .inside = &u->inside,
+					  .hashes = &u->hashes,
+					  .size = u->size,
+					  .at = u->at,
+					  .corpus = str_of(u->corpus),
+					  .name = str_of(u->name),
+					  .lane = u->req.lane };
+
+	u->outcome.is_new = file_id == 0;
+	u->outcome.hashes = u->hashes;
+	u->outcome.size = u->size;
+	return inside_apply(conn, &file, file_id, now_s, arena, err);
+}
+
 /* On the writer's thread, in its transaction. */
 static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
@@ -206,6 +231,8 @@ static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err
 	u->needs_bytes = !file_id && !u->stored;
 	if (u->needs_bytes)
 		return u->existing_only ? err_set(err, ERR_NOT_FOUND, "the file was removed") : 0;
+	if (u->inside.container_id)
+		return intake_inside(conn, u, file_id, now_s, arena, err);
 	if (!u->existing_only)
 		TRY(intake_rows(conn, u, now_s, &file_id, &submission_id, err));
 	TRY(analysis_queue(conn, file_id, submission_id, req->lane, now_s, &u->outcome.analysis_id,
@@ -244,7 +271,10 @@ static void intake_done(struct write_req *req, int rc, const struct err *err)
 	}
 	if (rc == 0) {
 		report_cache_drop(u->svc->reports, u->hashes.sha256);
-		if (!u->existing_only) {
+		if (u->inside.container_id) {
+			metric_add(METRIC_contained_files_total, 1);
+			metric_add(METRIC_files_new_total, u->outcome.is_new);
+		} else if (!u->existing_only) {
 			metric_add(METRIC_uploads_total, 1);
 			metric_add(METRIC_upload_bytes_total, (int64_t)u->size);
 			if (u->outcome.is_new)
@@ -317,6 +347,9 @@ int upload_finish(struct upload *u,
 	int rc;
 
 	hasher_end(u->hasher, &u->hashes);
+	if (u->inside.container_id)
+		u->inside.only_link =
+			u->inside.is_around(u->inside.is_around_arg, u->hashes.sha256);
 	u->done = done;
 	u->done_arg = arg;
 	/* Not before the request is queued: the group would not wait for it. */
@@ -578,10 +611,12 @@ int analyses_open(struct service *svc, int64_t id, uint64_t *ret, struct err *er
 
 struct removal {
 	struct write_req req;
+	struct service *svc;
 	struct str hash;
 	uint8_t sha256[SHA256_BYTES];
 	struct pack_locator at;
 	int64_t erase_id;
+	struct buf settled; /* SHA-256 of containers that waited for it */
 };
 
 static int removal_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
@@ -593,7 +628,8 @@ static int removal_apply(struct sql_conn *conn, struct write_req *req, struct er
 	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
 	r->at = row.at;
 	memcpy(r->sha256, row.hashes.sha256, SHA256_BYTES);
-	return file_row_remove(conn, &row, &r->erase_id, err);
+	return inside_remove(conn, &row, clock_unix_s(r->svc->clock), &r->erase_id, &r->settled,
+			     err);
 }
 
 static int erased_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
@@ -610,15 +646,23 @@ static int removal_erase(struct service *svc, struct removal *r, struct err *err
 
 int file_remove(struct service *svc, struct str id, int64_t user_id, struct err *err)
 {
-	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API } };
+	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API },
+			     .svc = svc,
+			     .settled = BUF_INIT(SETTLED_BYTES_MAX) };
 	uint8_t hash[SHA256_BYTES];
 	size_t n;
+	int rc;
 
 	if (!hash_parse(id, hash, &n))
 		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
 	r.hash = str_make(hash, n);
-	TRY(writer_call(svc->writer, &r.req, err));
-	report_cache_drop(svc->reports, r.sha256);
+	rc = writer_call(svc->writer, &r.req, err);
+	if (rc == 0) {
+		report_cache_drop(svc->reports, r.sha256);
+		settled_drop(svc, &r.settled);
+	}
+	buf_release(&r.settled);
+	TRY(rc);
 	log_record(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
 	return removal_erase(svc, &r, err);
 }

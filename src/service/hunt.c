@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "unpack.h"
 
 enum {
 	CLAIM_MAX = 64,             /* analyses claimed in one transaction */
@@ -70,7 +71,8 @@ void hunt_claim(struct hunt *h)
 	bool few, go;
 
 	lock_take(&h->lock);
-	few = h->waiting_count < (size_t)h->worker_count * CLAIM_LOW_PER_WORKER;
+	few = h->waiting_count + unpack_waiting(h->svc) <
+	      (size_t)h->worker_count * CLAIM_LOW_PER_WORKER;
 	last_lane = few ? LANE_BULK : LANE_API;
 	go = !h->claiming && !h->stopping &&
 	     (few ? h->maybe_more

@@ -2,7 +2,7 @@
 #define SERVICE_HUNT_H
 #include "liveset.h"
 #include "service_internal.h"
-#include "store/meta_analysis.h"
+#include "store/meta_bundle.h"
 
 /*
  * Livehunt: claims queued analyses, identifies and scans each in a child, and
@@ -59,7 +59,8 @@ struct hunt_hit {
 	struct str rule;
 	const struct str *rule_tags;
 	size_t rule_tag_count;
-	struct str info; /* hunting_info as JSON */
+	struct str info;        /* hunting_info as JSON */
+	struct str info_inside; /* the same for the containers around; empty where there is none */
 };
 
 /* A ruleset version (0: the sample by itself) that must not meet this sample again. */
@@ -68,6 +69,16 @@ struct hunt_guilt {
 	int64_t version;
 	struct str reason;
 	bool suspends; /* this sample was one too many for the ruleset */
+};
+
+/* What opening a container gave, besides the files. */
+enum {
+	HUNT_LACKS_MAX = 8
+};
+struct hunt_opened {
+	struct bundle_info info; /* listing and tags; listing n 0: it was not opened after all */
+	struct str lacks[HUNT_LACKS_MAX]; /* why something is missing */
+	size_t lack_count;
 };
 
 struct hunt_left_out {
@@ -80,7 +91,8 @@ enum {
 };
 
 enum {
-	HUNT_STEP_HITS = 256 /* told in one request to the writer: some 10 ms of it */
+	HUNT_RULE_TAGS_MAX = 64, /* tags of one rule that are told */
+	HUNT_STEP_HITS = 256     /* told in one request to the writer: some 10 ms of it */
 };
 
 struct hunt_job {
@@ -118,6 +130,9 @@ struct hunt_job {
 	unsigned failures; /* commits of it that failed for a lasting reason */
 	bool skipped;      /* not hunted at all */
 	struct str skipped_reason;
+	/* what is inside (unpack.c) */
+	struct hunt_opened *opened; /* NULL: it was not opened */
+	struct buf settled;         /* SHA-256 of containers completed with it */
 };
 
 struct hunt_job *hunt_job_new(struct service *svc, struct claim_batch *batch, size_t index);
@@ -148,6 +163,11 @@ void hunt_job_leave_out(struct hunt_job *job, struct str what, struct str reason
 void hunt_job_skip(struct hunt_job *job, struct str reason);
 /* Forget hits and guilt, to scan again. */
 void hunt_job_reset(struct hunt_job *job);
+/* Tell the hits of the step at hand (told, telling). On the writer's connection. hunt_tell.c */
+MUST_USE int hunt_job_tell_step(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
+				struct err *err);
+/* Commit its hits ahead of its completion; blocks. ERR_CLOSED: it is not ours any more. */
+MUST_USE int hunt_job_tell(struct hunt_job *job, struct err *err);
 /* Hand to the writer; the job is freed after the commit and `hunt` told. */
 void hunt_job_complete(struct hunt_job *job);
 

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/utf8.h"
+#include "bundle.h"
+#include "inside.h"
 #include "report.h"
 #include "report_cache.h"
 #include "scan/filetype.h"
@@ -17,9 +19,7 @@
 #include "service/file_lists.h"
 #include "snippet.h"
 #include "store/meta_facts.h"
-#include "store/meta_limit.h"
 #include "store/meta_live.h"
-#include "store/stream.h"
 
 enum {
 	COMMIT_FAILURES_MAX =
@@ -27,11 +27,9 @@ enum {
 	JOB_ARENA_MAX = 128 << 20,    /* LIMIT_HITS_PER_FILE, each without snippet and tags … */
 	FULL_HITS_BYTES = 32 << 20,   /* … after those with them that fit in here */
 	COMPLETE_ARENA_MAX = 1 << 20, /* the file's row and names while completing */
-	TELLER_ARENA_MAX = 16 * 1024, /* a ruleset's name */
 	NOT_RUN_BYTES_MAX = 256 * 1024,
 	VT_BYTES_MAX = VT_DATA_BYTES_MAX,
 	FACT_TEXT_MAX = 4096,       /* a hash, or all tags */
-	RULE_TAGS_MAX = 64,         /* tags of one rule that are told */
 	SUSPEND_AFTER_SAMPLES = 3,  /* distinct samples before a ruleset is switched off */
 	SUSPEND_REASON_BYTES = 300, /* of the last failure, in what the owner is told */
 };
@@ -55,6 +53,7 @@ struct hunt_job *hunt_job_new(struct service *svc, struct claim_batch *batch, si
 	job->batch = batch;
 	job->row = &batch->rows[index];
 	job->arena = arena_new("hunt job", JOB_ARENA_MAX);
+	buf_init(&job->settled, SHA256_BYTES * BUNDLE_DEPTH_MAX);
 	job->identified = job->row->file.identified;
 	job->file_type = job->row->file.file_type;
 	job->magic = job->row->file.magic;
@@ -69,6 +68,7 @@ void hunt_job_free(struct hunt_job *job)
 	if (job->pack)
 		pack_file_put(job->svc->packs, job->pack);
 	live_set_unref(job->set);
+	buf_release(&job->settled);
 	arena_free(job->arena);
 	claim_batch_unref(job->batch);
 	free(job);
@@ -131,6 +131,17 @@ static struct str all_tags(struct hunt_job *job, const struct filetype *type)
 	return arena_str(job->arena, buf_str(&tags));
 }
 
+/*
+ * Seen for the first time: sent once and never found in a container before that, or only
+ * found, and never analysed.
+ */
+static bool is_new(const struct file_row *file)
+{
+	if (file->times_submitted == 0)
+		return file->last_analysis_s == 0;
+	return file->times_submitted == 1 && file->first_submission_s == file->last_submission_s;
+}
+
 struct scan_facts hunt_job_facts(struct hunt_job *job)
 {
 	const struct file_row *file = &job->row->file;
@@ -148,7 +159,7 @@ struct scan_facts hunt_job_facts(struct hunt_job *job)
 			fact_text(job, json_view_find(job->facts, STR("pe_info")), STR("imphash")),
 		.ssdeep = fact_text(job, job->facts, STR("ssdeep")),
 		.submissions = file->times_submitted,
-		.new_file = file->times_submitted == 1,
+		.new_file = is_new(file),
 	};
 	const struct vt_data known = {
 		.sha256 = facts.sha256,
@@ -161,6 +172,7 @@ struct scan_facts hunt_job_facts(struct hunt_job *job)
 		.unique_sources = (uint32_t)file->unique_sources,
 		.first_submission_date = file->first_submission_s,
 		.new_file = facts.new_file,
+		.subfile = job->row->parent_id != 0,
 		.magic = job->magic,
 		.tags = facts.tags,
 		.imphash = facts.imphash,
@@ -185,37 +197,52 @@ static void put_rule_tags(struct json *j, const struct scan_rule *rule)
 		return;
 	json_key(j, "rule_tags");
 	json_arr(j);
-	for (uint32_t i = 0; i < rule->tag_count && i < RULE_TAGS_MAX; i++)
+	for (uint32_t i = 0; i < rule->tag_count && i < HUNT_RULE_TAGS_MAX; i++)
 		json_str(j, rule->tags[i]);
 	json_arr_end(j);
 }
 
-static int hit_info(struct hunt_job *job, const struct scan_rule *rule, const struct scan_hit *hit,
-		    bool full, struct str *ret, struct err *err)
+static int hit_info(struct hunt_job *job, const struct scan_rule *rule, struct str snippet,
+		    bool full, bool inside, struct str *ret, struct err *err)
 {
 	AUTO(buf_release) struct buf info = BUF_INIT(4 * LIMIT_SNIPPET_BYTES);
-	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
-	char key[SOURCE_KEY_CHARS + 1];
+	char key[SOURCE_KEY_CHARS + 1], sha256[2 * SHA256_BYTES + 1];
 	struct json j;
 
-	if (full && hit->match_count)
-		TRY(snippet_write(&snippet, job->svc->packs, &job->row->file.at, hit->matches,
-				  hit->match_count, err));
 	source_key_format(job->row->user_id, key);
 	json_init(&j, &info);
 	json_obj(&j);
 	json_kv_str(&j, "rule_name", rule->name);
 	if (full)
 		put_rule_tags(&j, rule);
-	json_kv_z(&j, "match_source", "ORIGINAL_FILE");
-	json_kv_bool(&j, "match_in_subfile", false);
+	json_kv_z(&j, "match_source", inside ? "SUBFILE" : "ORIGINAL_FILE");
+	json_kv_bool(&j, "match_in_subfile", inside);
+	if (inside) {
+		hex_encode(job->row->file.hashes.sha256, SHA256_BYTES, sha256);
+		json_kv_z(&j, "subfile_sha256", sha256);
+	}
 	if (snippet.n)
-		json_kv_str(&j, "snippet", buf_str(&snippet));
+		json_kv_str(&j, "snippet", snippet);
 	json_kv_z(&j, "source_key", key);
 	json_obj_end(&j);
 	json_end(&j);
 	TRY(buf_check(&info, "a match's context", err));
 	*ret = arena_str(job->arena, buf_str(&info));
+	return 0;
+}
+
+/* Of the file itself, and of those it lies in. */
+static int hit_infos(struct hunt_job *job, const struct scan_rule *rule, const struct scan_hit *hit,
+		     bool full, struct hunt_hit *to, struct err *err)
+{
+	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
+
+	if (full && hit->match_count)
+		TRY(snippet_write(&snippet, job->svc->packs, &job->row->file.at, hit->matches,
+				  hit->match_count, err));
+	TRY(hit_info(job, rule, buf_str(&snippet), full, false, &to->info, err));
+	if (job->row->parent_id)
+		TRY(hit_info(job, rule, buf_str(&snippet), full, true, &to->info_inside, err));
 	return 0;
 }
 
@@ -239,12 +266,12 @@ int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
 		job->hit_cap = cap;
 	}
 	to = &job->hits[job->hit_count];
-	*to = (struct hunt_hit){
-		source->ruleset_id, source->version, arena_str(job->arena, rule->name), NULL, 0,
-		{ NULL, 0 }
-	};
-	TRY(hit_info(job, rule, hit, full, &to->info, err));
-	to->rule_tag_count = rule->tag_count < RULE_TAGS_MAX ? rule->tag_count : RULE_TAGS_MAX;
+	*to = (struct hunt_hit){ .ruleset_id = source->ruleset_id,
+				 .version = source->version,
+				 .rule = arena_str(job->arena, rule->name) };
+	TRY(hit_infos(job, rule, hit, full, to, err));
+	to->rule_tag_count =
+		rule->tag_count < HUNT_RULE_TAGS_MAX ? rule->tag_count : HUNT_RULE_TAGS_MAX;
 	if (!full)
 		to->rule_tag_count = 0;
 	tags = arena_must(job->arena, (to->rule_tag_count + 1) * sizeof *tags);
@@ -325,8 +352,10 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 	char what[64];
 	struct json j;
 
+	size_t lacks = job->opened ? job->opened->lack_count : 0;
+
 	if (!job->skipped && !job->hits_cut && !job->guilt_count && !job->left_out_count &&
-	    !job->facts_failure.n)
+	    !job->facts_failure.n && !lacks)
 		return;
 	json_init(&j, out);
 	json_arr(&j);
@@ -351,96 +380,10 @@ static void not_run_json(const struct hunt_job *job, struct buf *out)
 			snprintf(what, sizeof what, "sample");
 		not_run_entry(&j, str_of(what), g->reason);
 	}
+	for (size_t i = 0; i < lacks; i++)
+		not_run_entry(&j, STR("unpack"), job->opened->lacks[i]);
 	json_arr_end(&j);
 	json_end(&j);
-}
-
-/* The sighting that this hit would be; tags are the caller's array. */
-static struct sighting_new sighting_of(const struct hunt_job *job, const struct hunt_hit *hit,
-				       const struct live_teller *teller, const struct str *tags,
-				       size_t tag_count)
-{
-	return (struct sighting_new){
-		.owner_id = teller->owner_id,
-		.source_kind = STREAM_RULESET,
-		.source_id = hit->ruleset_id,
-		.label = teller->name,
-		.entity_kind = STREAM_FILE,
-		.entity_id = str_make(job->row->file.hashes.sha256, SHA256_BYTES),
-		.rule = hit->rule,
-		.tags = tags,
-		.tag_count = tag_count,
-		.info = hit->info,
-		.analysis_id = job->row->id,
-	};
-}
-
-/* *ret_new: it had not been told before. */
-static int tell_hit(struct sql_conn *conn, const struct hunt_job *job, const struct hunt_hit *hit,
-		    const struct live_teller *teller, int64_t now_s, bool *ret_new, struct err *err)
-{
-	char sha256[2 * SHA256_BYTES + 1];
-	struct str tags[3 + RULE_TAGS_MAX];
-	struct sighting_new s;
-	size_t tag_count = 0;
-	int64_t seq;
-
-	hex_encode(job->row->file.hashes.sha256, SHA256_BYTES, sha256);
-	tags[tag_count++] = str_of(sha256);
-	tags[tag_count++] = teller->name;
-	tags[tag_count++] = hit->rule;
-	for (size_t i = 0; i < hit->rule_tag_count; i++)
-		tags[tag_count++] = hit->rule_tags[i];
-	s = sighting_of(job, hit, teller, tags, tag_count);
-	TRY(stream_add(conn, &s, now_s, &seq, err));
-	*ret_new = seq != 0;
-	if (seq)
-		metric_add(METRIC_sightings_total, 1);
-	return 0;
-}
-
-/* Those of one ruleset, under its daily limit; what is beyond it is counted. */
-static int tell_ruleset(struct sql_conn *conn, const struct hunt_job *job,
-			const struct hunt_hit *hits, size_t n, int64_t now_s, struct err *err)
-{
-	AUTO(arena_drop) struct arena *arena = arena_new("teller", TELLER_ARENA_MAX);
-	int64_t told = 0, dropped = 0;
-	struct live_teller teller;
-	struct limit_state state;
-	bool is_new;
-
-	TRY(live_teller(conn, hits[0].ruleset_id, now_s, arena, &teller, err));
-	if (!teller.may_tell)
-		return 0;
-	TRY(limit_state(conn, hits[0].ruleset_id, now_s, &state, err));
-	for (size_t i = 0; i < n; i++) {
-		if (state.day + told < teller.limit) {
-			TRY(tell_hit(conn, job, &hits[i], &teller, now_s, &is_new, err));
-			told += is_new;
-		} else {
-			const struct sighting_new s = sighting_of(job, &hits[i], &teller, NULL, 0);
-			bool is_told;
-
-			TRY(stream_is_told(conn, &s, &is_told, err));
-			dropped += !is_told;
-		}
-	}
-	metric_add(METRIC_sightings_dropped_total, dropped);
-	return limit_count(conn, hits[0].ruleset_id, teller.limit, &state, told, dropped, err);
-}
-
-static int tell_hits(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
-		     struct err *err)
-{
-	const struct hunt_hit *hits = job->hits + job->told;
-	size_t n;
-
-	for (size_t i = 0; i < job->telling; i += n) {
-		for (n = 1; i + n < job->telling && hits[i + n].ruleset_id == hits[i].ruleset_id;)
-			n++;
-		TRY(tell_ruleset(conn, job, &hits[i], n, now_s, err));
-	}
-	return 0;
 }
 
 static int keep_guilt(struct sql_conn *conn, struct hunt_job *job, int64_t now_s, struct err *err)
@@ -479,39 +422,73 @@ static int keep_identity(struct sql_conn *conn, const struct hunt_job *job, stru
 	return file_facts_put(conn, job->row->file.id, &facts, err);
 }
 
-static int complete_in(struct sql_conn *conn, struct hunt_job *job, int64_t now_s, bool *ret_mine,
-		       struct err *err)
+/* The row of the analysis: completed, or waiting for what it found inside. */
+static int complete_row(struct sql_conn *conn, const struct hunt_job *job, int64_t now_s,
+			bool *ret_mine, bool *ret_waits, struct err *err)
 {
-	AUTO(arena_drop) struct arena *arena = arena_new("complete", COMPLETE_ARENA_MAX);
 	AUTO(buf_release) struct buf not_run = BUF_INIT(NOT_RUN_BYTES_MAX);
+	struct str owner = str_of(job->svc->instance);
 	int64_t generation = job->set ? job->set->generation : job->row->generation;
 
 	not_run_json(job, &not_run);
 	TRY(buf_check(&not_run, "what was not run", err));
-	TRY(analysis_complete(conn, job->row->id, str_of(job->svc->instance), generation,
-			      buf_str(&not_run), now_s, ret_mine, err));
+	*ret_waits = false;
+	if (job->opened)
+		TRY(bundle_has_open(conn, job->row->id, ret_waits, err));
+	if (*ret_waits)
+		return bundle_wait(conn, job->row->id, owner, generation, buf_str(&not_run),
+				   ret_mine, err);
+	return analysis_complete(conn, job->row->id, owner, generation, buf_str(&not_run), now_s,
+				 ret_mine, err);
+}
+
+static int complete_container(struct sql_conn *conn, const struct hunt_job *job, bool waits,
+			      struct arena *arena, struct err *err)
+{
+	if (job->opened && job->opened->info.listing.n) {
+		TRY(bundle_info_put(conn, job->row->file.id, &job->opened->info, err));
+		TRY(bundle_describe(conn, job->row->file.id, arena, err));
+	}
+	if (job->opened && !waits && !job->row->parent_id)
+		TRY(bundle_forget(conn, job->row->id, err));
+	return 0;
+}
+
+static int complete_in(struct sql_conn *conn, struct hunt_job *job, int64_t now_s, bool *ret_mine,
+		       bool *ret_waits, struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("complete", COMPLETE_ARENA_MAX);
+
+	TRY(complete_row(conn, job, now_s, ret_mine, ret_waits, err));
 	if (!*ret_mine)
 		return 0; /* removed, or given to somebody else, meanwhile */
 	if (job->examined && job->identified)
 		TRY(keep_identity(conn, job, err));
-	return report_refresh(conn, job->row->file.id, now_s, now_s, arena, err);
+	TRY(complete_container(conn, job, *ret_waits, arena, err));
+	return report_refresh(conn, job->row->file.id, *ret_waits ? 0 : now_s, now_s, arena, err);
 }
 
 static int complete_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
 	struct hunt_job *job = (struct hunt_job *)req;
 	int64_t now_s = clock_unix_s(job->svc->clock);
-	bool mine;
+	bool mine, waits = false;
 
 	crash_note(job->row->id);
+	buf_reset(&job->settled);
 	if (!job->is_last_step)
 		TRY(analysis_is_held(conn, job->row->id, str_of(job->svc->instance), &mine, err));
 	else
-		TRY(complete_in(conn, job, now_s, &mine, err));
+		TRY(complete_in(conn, job, now_s, &mine, &waits, err));
 	if (!mine)
 		return 0;
-	TRY(tell_hits(conn, job, now_s, err));
-	return job->is_last_step ? keep_guilt(conn, job, now_s, err) : 0;
+	TRY(hunt_job_tell_step(conn, job, now_s, err));
+	if (!job->is_last_step)
+		return 0;
+	TRY(keep_guilt(conn, job, now_s, err));
+	if (job->row->parent_id && !waits)
+		TRY(bundle_settle(conn, job->row->parent_id, now_s, &job->settled, err));
+	return 0;
 }
 
 static void log_guilt(const struct hunt_job *job)
@@ -559,6 +536,7 @@ static void complete_done(struct write_req *req, int rc, const struct err *err)
 		return;
 	}
 	report_cache_drop(job->svc->reports, job->row->file.hashes.sha256);
+	settled_drop(job->svc, &job->settled);
 	metric_add(METRIC_analyses_done_total, 1);
 	if (job->guilt_count) {
 		metric_add(METRIC_analyses_failed_total, 1);

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "unpack.h"
 
 /* A worker: one child, and up to SCAN_DEPTH analyses that it examines and scans. */
 
@@ -97,7 +98,7 @@ static bool worker_may_hunt(struct worker *w, struct hunt_job *job)
 	snprintf(text, sizeof text, "the file has %llu bytes, files above %llu are not hunted",
 		 (unsigned long long)job->row->file.size, (unsigned long long)max);
 	hunt_job_skip(job, str_of(text));
-	hunt_job_complete(job);
+	unpack_or_complete(job);
 	return false;
 }
 
@@ -250,7 +251,7 @@ static void worker_end_scan(struct worker *w)
 	if (rc == 0) {
 		metric_add(METRIC_scan_bytes_total, (int64_t)job->sample.len);
 		metric_add(METRIC_scan_us_total, (int64_t)w->result.scan_us);
-		hunt_job_complete(job);
+		unpack_or_complete(job);
 	} else if (rc == -ERR_IO || rc == -ERR_CORRUPT) {
 		hunt_job_skip(job, str_of(err.msg));
 		hunt_job_complete(job);

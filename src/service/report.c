@@ -3,6 +3,7 @@
 #include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "scan/container.h"
 #include "scan/filetype.h"
 #include "store/meta_facts.h"
 
@@ -88,7 +89,7 @@ static void put_tags(struct json *j, const struct file_row *file, struct str fou
 }
 
 void report_write(struct buf *out, const struct file_row *file, struct str tags,
-		  const struct str *names, size_t name_count, int64_t now_s)
+		  struct str bundle_info, const struct str *names, size_t name_count, int64_t now_s)
 {
 	struct json j;
 
@@ -108,6 +109,10 @@ void report_write(struct buf *out, const struct file_row *file, struct str tags,
 	if (file->identified)
 		put_type(&j, file);
 	put_tags(&j, file, tags);
+	if (bundle_info.n) {
+		json_key(&j, "bundle_info");
+		json_raw(&j, bundle_info);
+	}
 	json_kv_i64(&j, "first_submission_date", file->first_submission_s);
 	json_kv_i64(&j, "last_submission_date", file->last_submission_s);
 	json_kv_i64(&j, "last_modification_date", now_s);
@@ -125,6 +130,7 @@ int report_refresh(struct sql_conn *conn, int64_t file_id, int64_t analysis_s, i
 		   struct arena *arena, struct err *err)
 {
 	AUTO(buf_release) struct buf out = BUF_INIT(REPORT_BYTES_MAX);
+	struct bundle_info bundle = { 0 };
 	struct file_row file;
 	struct str *names, tags;
 	size_t name_count;
@@ -134,7 +140,14 @@ int report_refresh(struct sql_conn *conn, int64_t file_id, int64_t analysis_s, i
 	if (analysis_s)
 		file.last_analysis_s = analysis_s;
 	TRY(file_facts_tags(conn, file_id, arena, &tags, err));
-	report_write(&out, &file, tags, names, name_count, now_s);
+	if (file.identified && container_of(file.magic, file.mime))
+		TRY(bundle_info_get(conn, file_id, arena, &bundle, err));
+	if (tags.n && bundle.report_tags.n)
+		tags = str_of(arena_printf(arena, STR_FMT " " STR_FMT, STR_ARG(tags),
+					   STR_ARG(bundle.report_tags)));
+	else if (bundle.report_tags.n)
+		tags = bundle.report_tags;
+	report_write(&out, &file, tags, bundle.report, names, name_count, now_s);
 	TRY(buf_check(&out, "a file's report", err));
 	return file_row_set_report(conn, file_id, buf_str(&out), analysis_s, err);
 }

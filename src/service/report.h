@@ -1,7 +1,7 @@
 #ifndef SERVICE_REPORT_H
 #define SERVICE_REPORT_H
 #include "base/buf.h"
-#include "store/meta_file.h"
+#include "store/meta_bundle.h"
 
 /*
  * The attributes of a file object that may change, as JSON, made once when something about
@@ -10,7 +10,8 @@
  * Names and meanings: VirusTotal's file object (docs.virustotal.com/reference/files).
  */
 void report_write(struct buf *out, const struct file_row *file, struct str tags,
-		  const struct str *names, size_t name_count, int64_t now_s);
+		  struct str bundle_info, const struct str *names, size_t name_count,
+		  int64_t now_s);
 
 /* The file's tags, blank-separated: its type's, then what extraction found. */
 void report_tags(struct buf *out, uint32_t file_type, struct str found);

@@ -11,6 +11,7 @@
 #include "hunt.h"
 #include "liveset.h"
 #include "report_cache.h"
+#include "unpack.h"
 
 enum {
 	GROUP_MAX = 512,         /* requests in one commit: some 20 ms of the writer */
@@ -34,6 +35,12 @@ struct service_options service_options_default(const char *data)
 		.retention_days = 365,
 		.ruleset_limit_default = 1000000,
 		.group_delay_us = 1500,
+		.unpack = { .depth_max = 5,
+			    .entries_max = 10000,
+			    .bytes_max = 1ull << 30,
+			    .entry_bytes_max = LIMIT_HUNT_BYTES,
+			    .ratio_max = 200,
+			    .timeout_ms = 60000 },
 	};
 }
 
@@ -76,13 +83,14 @@ static int open_scanning(struct service *svc, struct err *err)
 	struct scan_pool_options scan = SCAN_POOL_OPTIONS_DEFAULT;
 
 	scan.program = svc->options.scan_program;
-	scan.children_max = svc->options.workers + SPARE_CHILDREN;
+	scan.children_max = svc->options.workers + unpack_threads(&svc->options) + SPARE_CHILDREN;
 	scan.memory_max = svc->options.scan_memory_max;
 	scan.scan_timeout_ms = svc->options.scan_timeout_ms;
 	scan.compile_timeout_ms = svc->options.compile_timeout_ms;
 	TRY(scan_pool_open(&svc->scan, &scan, err));
 	if (svc->options.workers)
 		TRY(liveset_start(svc, err));
+	TRY(unpack_start(svc, err));
 	return hunt_start(svc, err);
 }
 
@@ -162,9 +170,11 @@ void service_close(struct service *svc)
 	background_stop(svc);
 	liveset_cancel(svc);
 	hunt_cancel(svc);
+	unpack_cancel(svc);
 	pool_stop(svc->compilers);   /* whoever waits for a compile is answered */
 	scan_pool_cancel(svc->scan); /* what is under way is hunted at the next start */
 	hunt_stop(svc);
+	unpack_stop(svc);
 	pool_stop(svc->pool);
 	liveset_stop(svc);
 	if (svc->writer && svc->users)
@@ -174,6 +184,7 @@ void service_close(struct service *svc)
 	writer_close(svc->writer);
 	pool_free(svc->compilers);
 	pool_free(svc->pool); /* the writer hands answers to it until it has stopped */
+	unpack_free(svc);
 	hunt_free(svc);
 	liveset_free(svc);
 	scan_pool_close(svc->scan);

@@ -6,6 +6,7 @@
 #include "service/service.h"
 
 struct hunt;
+struct unpack_stage;
 struct liveset;
 struct pool;
 struct user_cache;
@@ -32,6 +33,7 @@ struct service {
 	struct report_cache *reports;
 	struct user_cache *users;
 	struct liveset *live;
+	struct unpack_stage *unpack;
 	struct hunt *hunt;
 	_Atomic bool backup_runs;
 	struct background *background; /* bulk deletions, retention, user activity */

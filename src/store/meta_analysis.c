@@ -3,7 +3,8 @@
 #include "base/limits.h"
 
 static const char QUEUED_OF[] =
-	"SELECT id, intake, lane FROM analysis WHERE file_id = ?1 AND state = 0 LIMIT 1";
+	"SELECT id, intake, lane FROM analysis WHERE file_id = ?1 AND state = 0 "
+	"AND parent_id IS NULL LIMIT 1";
 static const char QUEUE_ADD[] =
 	"INSERT INTO analysis (file_id, submission_id, lane, intake, state, attempts, created_s) "
 	"VALUES (?1, ?2, ?3, ?4, 0, 0, ?5) RETURNING id";
@@ -11,7 +12,8 @@ static const char QUEUE_LANE[] = "UPDATE analysis SET lane = ?2 WHERE id = ?1";
 #define CLAIM_COLUMNS                                                                              \
 	"SELECT a.id, a.intake, a.lane, a.attempts, a.file_id, (SELECT s.user_id FROM submission " \
 	"s WHERE s.id = a.submission_id), EXISTS (SELECT 1 FROM quarantine q "                     \
-	"WHERE q.file_id = a.file_id), a.suspect FROM analysis a "
+	"WHERE q.file_id = a.file_id), a.parent_id, coalesce(a.root_id, a.id), a.depth, "          \
+	"a.submission_id, a.suspect FROM analysis a "
 static const char CLAIM_HEAD[] =
 	CLAIM_COLUMNS "WHERE a.state = 0 AND a.suspect = 0 AND a.lane <= ?2 "
 		      "ORDER BY a.lane, a.id LIMIT ?1";
@@ -30,10 +32,10 @@ static const char HELD[] =
 	"SELECT 1 FROM analysis WHERE id = ?1 AND state = 1 AND lease_owner = ?2";
 static const char RELEASE_ALL[] =
 	"UPDATE analysis SET state = 0, lease_owner = NULL, lease_until_s = NULL "
-	"WHERE state = 1 AND lease_owner IS NOT ?1";
+	"WHERE state = 1 AND stage = 0 AND lease_owner IS NOT ?1";
 static const char RELEASE_ONE[] =
 	"UPDATE analysis SET state = 0, lease_owner = NULL, lease_until_s = NULL "
-	"WHERE id = ?1 AND state = 1";
+	"WHERE id = ?1 AND state = 1 AND stage = 0";
 static const char CRASHED[] = "UPDATE analysis SET attempts = attempts + 1 WHERE id = ?1";
 /* Each part is answered by its partial index. */
 static const char OPEN_UNTIL[] =
@@ -115,7 +117,11 @@ static int claim_heads(struct sql_conn *conn, const char *text, const struct sql
 		claims[n].file.id = sql_i64(&q, 4);
 		claims[n].user_id = sql_i64(&q, 5);
 		claims[n].quarantined = sql_i64(&q, 6) != 0;
-		claims[n].suspect = (enum analysis_suspect)sql_i64(&q, 7);
+		claims[n].parent_id = sql_i64(&q, 7);
+		claims[n].root_id = sql_i64(&q, 8);
+		claims[n].depth = sql_i64(&q, 9);
+		claims[n].submission_id = sql_i64(&q, 10);
+		claims[n].suspect = (enum analysis_suspect)sql_i64(&q, 11);
 		n++;
 	}
 	*ret_n = n;

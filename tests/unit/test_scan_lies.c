@@ -244,6 +244,88 @@ static void tell_facts_for_ever(uint32_t seq)
 		     piece, sizeof piece, NULL, 0);
 }
 
+/* A record of an answer to UNPACK, appended to a packet's body. */
+static size_t add_record(uint8_t *to, size_t at, struct packet_record head, const void *p, size_t n)
+{
+	memcpy(to + at, &head, sizeof head);
+	if (n > 0)
+		memcpy(to + at + sizeof head, p, n);
+	return at + sizeof head + n;
+}
+
+/* Honestly: a file "n" with the byte 'x', and a folder. The lie is in the first password. */
+static void lie_about_contents(uint32_t seq, const char *lie)
+{
+	static uint8_t body[PACKET_BYTES_MAX];
+	struct packet_record file = { RECORD_ENTRY, UNPACK_FILE, RECORD_MTIME, 9 };
+	struct packet_record folder = { RECORD_ENTRY, UNPACK_FOLDER, 0, 9 };
+	struct packet_record bytes = { RECORD_BYTES, 0, 0, 1 }, end = { RECORD_END, 0, 0, 0 };
+	struct packet_unpacked done = { .entries = 2, .bytes = 1 };
+	struct packet_head data = { .type = PACKET_DATA, .stream = STREAM_RECORDS, .seq = seq };
+	struct packet_head over = { .type = PACKET_DONE, .seq = seq };
+	static char text[UNPACK_TEXT_MAX + 1] = "text";
+	size_t n = 0, done_bytes = sizeof done,
+	       text_bytes = about(lie, "long text") ? sizeof text : 4;
+	char entry[9] = "12345678n";
+
+	if (about(lie, "kind of entry"))
+		file.how = UNPACK_OTHER + 1;
+	else if (about(lie, "flags"))
+		file.flags = 4;
+	else if (about(lie, "no date"))
+		folder.bytes = 7;
+	else if (about(lie, "record size"))
+		folder.bytes = UINT32_MAX;
+	else if (about(lie, "kind of record"))
+		folder.kind = 3;
+	else if (about(lie, "end"))
+		end.how = UNPACK_ENDS;
+	else if (about(lie, "end with bytes"))
+		end.bytes = 1;
+	else if (about(lie, "empty bytes"))
+		bytes.bytes = 0;
+	else if (about(lie, "entries"))
+		done.entries = 3;
+	else if (about(lie, "bytes"))
+		done.bytes = 2;
+	else if (about(lie, "opened"))
+		done.opened = 1;
+	else if (about(lie, "missing"))
+		done.missing = MISSING_ALL + 1;
+	else if (about(lie, "short end"))
+		done_bytes--;
+	else if (about(lie, "stream"))
+		data.stream = STREAM_HITS;
+	else if (about(lie, "status"))
+		over.status = STATUS_REFUSED;
+	else if (about(lie, "encrypted"))
+		file.flags = RECORD_ENCRYPTED;
+	if (about(lie, "bytes of nothing"))
+		n = add_record(body, n, bytes, "x", 1);
+	if (about(lie, "end of nothing"))
+		n = add_record(body, n, end, NULL, 0);
+	n = add_record(body, n, file, entry, 9);
+	n = add_record(body, n, bytes, "x", bytes.bytes);
+	for (int i = 0; about(lie, "too many bytes") && i < 10; i++)
+		n = add_record(body, n, bytes, "x", 1);
+	if (about(lie, "too many bytes at once"))
+		n = add_record(body, n, (struct packet_record){ RECORD_BYTES, 0, 0, 1000 }, body,
+			       1000);
+	if (!about(lie, "no end"))
+		n = add_record(body, n, end, "x", end.bytes);
+	for (int i = 0; i < (about(lie, "too many entries") ? 10 : 1); i++)
+		n = add_record(body, n, folder, entry, folder.bytes > 9 ? 9 : folder.bytes);
+	if (about(lie, "long name"))
+		n = add_record(body, n,
+			       (struct packet_record){ RECORD_ENTRY, UNPACK_FOLDER, 0,
+						       9 + UNPACK_NAME_MAX },
+			       body, 9 + UNPACK_NAME_MAX);
+	if (about(lie, "half a record"))
+		n -= 12;
+	tell(data, body, n, NULL, 0);
+	tell(over, &done, done_bytes, text, text_bytes);
+}
+
 extern char **environ;
 
 /* What the parent gave us: no environment, no descriptors but the four. */
@@ -283,6 +365,12 @@ static int liar(void)
 			memcpy(&scan, p.body, sizeof scan);
 			memcpy(lie, p.body + sizeof scan, scan.fact_bytes[FACT_FILE_NAME]);
 			lie_about_hits(p.head.seq, lie);
+		} else if (p.head.type == PACKET_UNPACK) {
+			struct packet_unpack unpack;
+
+			memcpy(&unpack, p.body, sizeof unpack);
+			memcpy(lie, p.body + sizeof unpack, unpack.password_bytes[0]);
+			lie_about_contents(p.head.seq, lie);
 		} else if (p.head.type == PACKET_IDENTIFY) {
 			memcpy(&identify, p.body, sizeof identify);
 			if (identify.sample.offset == COUNT_OF(identities))
@@ -496,6 +584,91 @@ static void facts_without_end_are_deadly(void **state)
 	close(sample.fd);
 }
 
+static int see_entry(void *arg, const struct unpack_entry *entry, struct err *err)
+{
+	unsigned *seen = arg;
+
+	(void)err;
+	*seen += entry->name.n == 1 && entry->name.p[0] == 'n';
+	return 0;
+}
+
+static int see_bytes(void *arg, const void *p, size_t n, struct err *err)
+{
+	unsigned *seen = arg;
+
+	(void)err;
+	*seen += n == 1 && *(const char *)p == 'x' ? 10 : 0;
+	return 0;
+}
+
+static int see_end(void *arg, enum unpack_end how, struct err *err)
+{
+	unsigned *seen = arg;
+
+	(void)err;
+	*seen += how == UNPACK_WHOLE ? 100 : 0;
+	return 0;
+}
+
+static void lies_about_contents_are_deadly(void **state)
+{
+	static const char *const lies[] = {
+		"",
+		"kind of entry",
+		"flags",
+		"no date",
+		"record size",
+		"kind of record",
+		"end",
+		"end with bytes",
+		"empty bytes",
+		"entries",
+		"bytes",
+		"opened",
+		"missing",
+		"short end",
+		"stream",
+		"status",
+		"encrypted",
+		"bytes of nothing",
+		"end of nothing",
+		"too many bytes",
+		"too many bytes at once",
+		"no end",
+		"too many entries",
+		"long name",
+		"half a record",
+		"long text",
+	};
+	static const struct unpack_calls calls = { see_entry, see_bytes, see_end };
+	struct scan_sample sample = sample_of_z("12345");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+		struct scan_child *child = take(pool);
+		const struct str password = str_of(lies[i]);
+		const struct unpack_request request = { .limits = { 4, 5, 8, 1000, 10000 },
+							.passwords = &password,
+							.password_count = 1 };
+		struct unpacked result;
+		struct err err = { 0 };
+		unsigned seen = 0;
+		int rc = scan_unpack(child, &sample, &request, &calls, &seen, &result, &err);
+
+		if (i == 0) {
+			assert_int_equal(rc, 0);
+			assert_int_equal(seen, 112);
+			assert_string_equal(result.text, "text");
+		} else if (rc != -ERR_DIED || !scan_child_is_dead(child) ||
+			   strstr(scan_child_cause(child), "broke the protocol") == NULL) {
+			fail_msg("%s: %s", lies[i], err.msg);
+		}
+		scan_child_give(pool, child);
+	}
+	close(sample.fd);
+}
+
 static int open_group(void **state)
 {
 	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
@@ -521,6 +694,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(lies_about_identity_are_deadly),
 		cmocka_unit_test(honest_identities_are_taken),
 		cmocka_unit_test(facts_without_end_are_deadly),
+		cmocka_unit_test(lies_about_contents_are_deadly),
 	};
 
 	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)

@@ -10,6 +10,25 @@
  * submission, queued analysis with its intake position) are durable.
  */
 
+/* Where a file was found that nobody sent by itself: in a container under analysis. */
+struct upload_inside {
+	int64_t container_id; /* the container's file */
+	struct str path;      /* inside it, cleaned (bundle_path) */
+	/*
+	 * Is a file with this hash the container, or around it? Then it is noted, not analysed
+	 * again. Asked in upload_finish.
+	 */
+	bool (*is_around)(const void *arg, const uint8_t sha256[SHA256_BYTES]);
+	const void *is_around_arg;
+	bool only_link;      /* the answer */
+	int64_t analysis_id; /* as struct bundle_place */
+	int64_t root_id;
+	int64_t submission_id;
+	int64_t depth;
+	uint64_t entries_max; /* of the whole tree below the root; ERR_TOO_LARGE beyond */
+	uint64_t bytes_max;
+};
+
 struct upload_options {
 	int64_t user_id;
 	enum write_lane lane;  /* LANE_API for clients that wait, LANE_BULK for ingest */
@@ -17,6 +36,7 @@ struct upload_options {
 	struct str corpus;     /* "main" or "goodware" */
 	const char *interface; /* "api", "ingest"; static */
 	uint64_t bytes_max;    /* ERR_TOO_LARGE beyond */
+	const struct upload_inside *inside; /* NULL: it was sent */
 };
 
 struct upload_outcome {

@@ -39,7 +39,19 @@ struct service_options {
 	uint32_t retention_days;
 	uint64_t ruleset_limit_default; /* notifications a rolling day */
 	uint32_t group_delay_us;
+	struct {
+		uint32_t depth_max;       /* containers in containers; 0: none is opened */
+		uint64_t entries_max;     /* of one container, and of all below one that was sent */
+		uint64_t bytes_max;       /* the same */
+		uint64_t entry_bytes_max; /* larger files inside are left out */
+		uint32_t ratio_max;       /* unpacked to packed, above UNPACK_RATIO_FLOOR */
+		uint32_t timeout_ms;      /* processor time of one container */
+	} unpack;
 	bool unsafe_no_sync; /* for benchmarks that show what syncs cost */
+};
+/* What expands to less than this is no bomb, however small it was. */
+enum {
+	UNPACK_RATIO_FLOOR = 64 << 20
 };
 struct service_options service_options_default(const char *data);
 
