@@ -138,7 +138,9 @@ static void upload_answered(const struct upload_outcome *outcome, int rc, const 
 {
 	struct http_request *req = arg;
 
-	if (rc)
+	if (rc == -ERR_FORBIDDEN)
+		api_error(req, 401, "WrongCredentialsError", "Wrong password: %s", err->msg);
+	else if (rc)
 		api_fail(req, rc, err);
 	else
 		put_analysis_descriptor(req, outcome);
@@ -161,6 +163,12 @@ void post_file(struct http_request *req, void *arg)
 		return;
 	}
 	upload = STEAL(call->upload);
+	rc = upload_set_password(upload, http_form(req, "password"), &err);
+	if (rc) {
+		upload_free(upload);
+		api_fail(req, rc, &err);
+		return;
+	}
 	http_request_suspend(req);
 	rc = upload_finish(upload, upload_answered, req, &err);
 	if (rc) {

@@ -13,8 +13,10 @@
 #include "base/utf8.h"
 #include "hunt.h"
 #include "inside.h"
+#include "opening.h"
 #include "report.h"
 #include "report_cache.h"
+#include "scan/unpack.h"
 #include "service_internal.h"
 #include "store/meta_analysis.h"
 #include "store/meta_facts.h"
@@ -42,7 +44,8 @@ struct upload {
 	int64_t user_id;
 	const char *interface;
 	uint64_t bytes_max;
-	struct upload_inside inside; /* path owned; container_id 0: it was sent */
+	struct upload_inside inside;                  /* path owned; container_id 0: it was sent */
+	char password[UNPACK_PASSWORD_BYTES_MAX + 1]; /* that opens it; "" : none was given */
 	char corpus[32];
 	char name[LIMIT_NAME_BYTES + 1];
 	struct hasher *hasher;
@@ -123,6 +126,18 @@ int upload_new(struct upload **ret, struct service *svc, const struct upload_opt
 	return 0;
 }
 
+int upload_set_password(struct upload *u, struct str password, struct err *err)
+{
+	if (password.n == 0)
+		return 0;
+	if (password.n > UNPACK_PASSWORD_BYTES_MAX || memchr(password.p, '\0', password.n))
+		return err_set(err, ERR_INVALID, "The password may have up to %d bytes",
+			       UNPACK_PASSWORD_BYTES_MAX);
+	memcpy(u->password, password.p, password.n);
+	u->password[password.n] = '\0';
+	return 0;
+}
+
 void upload_set_name(struct upload *u, struct str name)
 {
 	clean_name(u->name, name);
@@ -164,6 +179,7 @@ void upload_free(struct upload *u)
 	buf_release(&u->bytes);
 	pack_stream_free(u->stream);
 	free((char *)(uintptr_t)u->inside.path.p);
+	explicit_bzero(u->password, sizeof u->password);
 	free(u);
 }
 
@@ -237,6 +253,8 @@ static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err
 		TRY(intake_rows(conn, u, now_s, &file_id, &submission_id, err));
 	TRY(analysis_queue(conn, file_id, submission_id, req->lane, now_s, &u->outcome.analysis_id,
 			   &u->outcome.intake, &joined, err));
+	if (u->password[0])
+		TRY(bundle_password_set(conn, u->outcome.analysis_id, str_of(u->password), err));
 	if (!u->existing_only)
 		TRY(report_refresh(conn, file_id, 0, now_s, arena, err));
 	u->outcome.hashes = u->hashes;
@@ -302,27 +320,52 @@ static int upload_keep_bytes(struct upload *u, struct err *err)
 	return 0;
 }
 
-static int upload_is_known(struct upload *u, bool *ret, struct err *err)
+/* Is a copy stored already, and where? */
+static int upload_is_known(struct upload *u, bool *ret, struct pack_locator *ret_at,
+			   struct err *err)
 {
+	AUTO(arena_drop) struct arena *arena = arena_new("known", UPLOAD_ARENA_MAX);
 	struct sql_conn *conn;
+	struct file_row row;
 	int64_t id;
 	int rc;
 
 	TRY(sql_reader_take(&conn, u->svc->db, err));
 	rc = file_row_find(conn, u->hashes.sha256, &id, err);
-	sql_reader_give(u->svc->db, conn);
 	*ret = rc == 0 && id != 0;
+	if (*ret && u->password[0]) {
+		rc = file_row_by_id(conn, id, arena, &row, err);
+		*ret_at = row.at;
+	}
+	sql_reader_give(u->svc->db, conn);
+	return rc;
+}
+
+/* A wrong password: nothing of the sample is kept that was not there before. */
+static int upload_try_password(struct upload *u, const struct pack_locator *at, struct err *err)
+{
+	int rc = password_check(u->svc, at, str_of(u->password), err);
+	struct err why;
+
+	if (rc && u->stored && packs_erase(u->svc->packs, &u->at, &why) != 0)
+		log_event(LOG_WARN, "erasure_failed", LOG_I64("pack", u->at.pack),
+			  LOG_Z("error", why.msg));
 	return rc;
 }
 
 /* Bytes into a pack unless the sample is known, rows to the writer. */
 static int upload_try_store(struct upload *u, struct err *err)
 {
+	struct pack_locator at;
 	bool known;
 
-	TRY(upload_is_known(u, &known, err));
-	if (!known)
+	TRY(upload_is_known(u, &known, &at, err));
+	if (!known) {
 		TRY(upload_keep_bytes(u, err));
+		at = u->at;
+	}
+	if (u->password[0])
+		TRY(upload_try_password(u, &at, err));
 	u->req.apply = intake_apply;
 	u->req.done = intake_done;
 	TRY(writer_submit(u->svc->writer, &u->req, err));
@@ -353,7 +396,7 @@ int upload_finish(struct upload *u,
 	u->done = done;
 	u->done_arg = arg;
 	/* Not before the request is queued: the group would not wait for it. */
-	if (u->stream) {
+	if (u->stream || u->password[0]) {
 		upload_withdraw(u);
 		rc = pool_run(u->svc->pool, upload_store, u, err);
 	} else {
@@ -509,7 +552,7 @@ int file_get_sha256(struct service *svc, const uint8_t sha256[SHA256_BYTES], str
 	return 0;
 }
 
-static bool hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n)
+bool file_hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n)
 {
 	*ret_n = id.n / 2;
 	return (id.n == 64 || id.n == 40 || id.n == 32) && hex_decode(id, out, *ret_n);
@@ -521,7 +564,7 @@ int file_get(struct service *svc, struct str id, struct arena *arena, struct fil
 	uint8_t hash[SHA256_BYTES];
 	size_t n;
 
-	if (!hash_parse(id, hash, &n))
+	if (!file_hash_parse(id, hash, &n))
 		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
 	if (n == SHA256_BYTES)
 		return file_get_sha256(svc, hash, arena, ret, err);
@@ -605,87 +648,4 @@ int analyses_open(struct service *svc, int64_t id, uint64_t *ret, struct err *er
 	rc = analyses_open_until(conn, id, ret, err);
 	sql_reader_give(svc->db, conn);
 	return rc;
-}
-
-/* ---- Removal ---- */
-
-struct removal {
-	struct write_req req;
-	struct service *svc;
-	struct str hash;
-	uint8_t sha256[SHA256_BYTES];
-	struct pack_locator at;
-	int64_t erase_id;
-	struct buf settled; /* SHA-256 of containers that waited for it */
-};
-
-static int removal_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
-{
-	struct removal *r = (struct removal *)req;
-	AUTO(arena_drop) struct arena *arena = arena_new("removal", UPLOAD_ARENA_MAX);
-	struct file_row row;
-
-	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
-	r->at = row.at;
-	memcpy(r->sha256, row.hashes.sha256, SHA256_BYTES);
-	return inside_remove(conn, &row, clock_unix_s(r->svc->clock), &r->erase_id, &r->settled,
-			     err);
-}
-
-static int erased_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
-{
-	return erase_done(conn, ((struct removal *)req)->erase_id, err);
-}
-
-static int removal_erase(struct service *svc, struct removal *r, struct err *err)
-{
-	TRY(packs_erase(svc->packs, &r->at, err));
-	r->req = (struct write_req){ .apply = erased_apply, .lane = LANE_API };
-	return writer_call(svc->writer, &r->req, err);
-}
-
-int file_remove(struct service *svc, struct str id, int64_t user_id, struct err *err)
-{
-	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API },
-			     .svc = svc,
-			     .settled = BUF_INIT(SETTLED_BYTES_MAX) };
-	uint8_t hash[SHA256_BYTES];
-	size_t n;
-	int rc;
-
-	if (!hash_parse(id, hash, &n))
-		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
-	r.hash = str_make(hash, n);
-	rc = writer_call(svc->writer, &r.req, err);
-	if (rc == 0) {
-		report_cache_drop(svc->reports, r.sha256);
-		settled_drop(svc, &r.settled);
-	}
-	buf_release(&r.settled);
-	TRY(rc);
-	log_record(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
-	return removal_erase(svc, &r, err);
-}
-
-int files_finish_erasures(struct service *svc, struct err *err)
-{
-	int64_t after_id = 0;
-
-	for (;;) {
-		struct removal r = { .erase_id = 0 };
-		struct sql_conn *conn;
-		struct err why;
-		int rc;
-
-		TRY(sql_reader_take(&conn, svc->db, err));
-		rc = erase_next(conn, after_id, &r.erase_id, &r.at, err);
-		sql_reader_give(svc->db, conn);
-		if (rc || !r.erase_id)
-			return rc;
-		after_id = r.erase_id;
-		/* A damaged or missing pack keeps nobody from serving what is whole. */
-		if (removal_erase(svc, &r, &why) != 0)
-			log_event(LOG_ERROR, "erasure_failed", LOG_I64("pack", r.at.pack),
-				  LOG_Z("error", why.msg));
-	}
 }

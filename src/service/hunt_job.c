@@ -449,7 +449,7 @@ static int complete_container(struct sql_conn *conn, const struct hunt_job *job,
 		TRY(bundle_info_put(conn, job->row->file.id, &job->opened->info, err));
 		TRY(bundle_describe(conn, job->row->file.id, arena, err));
 	}
-	if (job->opened && !waits && !job->row->parent_id)
+	if ((job->opened || job->row->has_unpacking) && !waits && !job->row->parent_id)
 		TRY(bundle_forget(conn, job->row->id, err));
 	return 0;
 }

@@ -265,6 +265,8 @@ static void set_limits(struct opening *o)
 	limits->cpu_ms = options->unpack.timeout_ms;
 	limits->timeout_ms = options->unpack.timeout_ms + WALL_GRACE_MS;
 	o->request.is_stream = o->container->is_stream;
+	if (o->used.password.n)
+		o->passwords[o->request.password_count++] = o->used.password;
 	o->passwords[o->request.password_count++] = STR("infected");
 	o->request.passwords = o->passwords;
 }

@@ -15,6 +15,13 @@
  */
 MUST_USE int opening_run(struct hunt_job *job, const _Atomic bool *stopping, struct err *err);
 
+/*
+ * Does the password open the ZIP there? ERR_FORBIDDEN: no. 0 also for what is no protected
+ * ZIP, or could not be tried. Blocks.
+ */
+MUST_USE int password_check(struct service *svc, const struct pack_locator *at, struct str password,
+			    struct err *err);
+
 /* Note why a container was not opened, or not whole. */
 void opening_refuse(struct hunt_job *job, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #endif

@@ -1,5 +1,6 @@
 #ifndef SERVICE_SERVICE_INTERNAL_H
 #define SERVICE_SERVICE_INTERNAL_H
+#include "base/hash.h"
 #include "base/rand.h"
 #include "base/thread.h"
 #include "scan/scan.h"
@@ -64,6 +65,10 @@ void pool_free(struct pool *p);
 MUST_USE int pool_run(struct pool *p, void (*fn)(void *arg), void *arg, struct err *err);
 
 /* ---- files.c ---- */
+/* An MD5, SHA-1 or SHA-256 in hex; false: none. */
+bool file_hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n);
+
+/* ---- removal.c ---- */
 struct analysis_info;
 struct analysis_row;
 struct analysis_info analysis_info_of(const struct analysis_row *row);

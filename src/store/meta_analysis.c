@@ -13,7 +13,8 @@ static const char QUEUE_LANE[] = "UPDATE analysis SET lane = ?2 WHERE id = ?1";
 	"SELECT a.id, a.intake, a.lane, a.attempts, a.file_id, (SELECT s.user_id FROM submission " \
 	"s WHERE s.id = a.submission_id), EXISTS (SELECT 1 FROM quarantine q "                     \
 	"WHERE q.file_id = a.file_id), a.parent_id, coalesce(a.root_id, a.id), a.depth, "          \
-	"a.submission_id, a.suspect FROM analysis a "
+	"a.submission_id, a.suspect, EXISTS (SELECT 1 FROM unpacking u "                           \
+	"WHERE u.analysis_id = a.id) FROM analysis a "
 static const char CLAIM_HEAD[] =
 	CLAIM_COLUMNS "WHERE a.state = 0 AND a.suspect = 0 AND a.lane <= ?2 "
 		      "ORDER BY a.lane, a.id LIMIT ?1";
@@ -122,6 +123,7 @@ static int claim_heads(struct sql_conn *conn, const char *text, const struct sql
 		claims[n].depth = sql_i64(&q, 9);
 		claims[n].submission_id = sql_i64(&q, 10);
 		claims[n].suspect = (enum analysis_suspect)sql_i64(&q, 11);
+		claims[n].has_unpacking = sql_i64(&q, 12) != 0;
 		n++;
 	}
 	*ret_n = n;

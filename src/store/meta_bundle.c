@@ -233,9 +233,10 @@ int bundle_budget_get(struct sql_conn *conn, int64_t root_id, struct arena *aren
 	return 0;
 }
 
-int bundle_password_set(struct sql_conn *conn, int64_t root_id, struct str sealed, struct err *err)
+int bundle_password_set(struct sql_conn *conn, int64_t root_id, struct str password,
+			struct err *err)
 {
-	return sql_exec(conn, PASSWORD_SET, err, SQL_I64(root_id), SQL_BLOB(sealed.p, sealed.n));
+	return sql_exec(conn, PASSWORD_SET, err, SQL_I64(root_id), SQL_TEXT(password));
 }
 
 int bundle_ancestors(struct sql_conn *conn, int64_t analysis_id,

@@ -54,6 +54,11 @@ MUST_USE int upload_new(struct upload **ret, struct service *svc,
 MUST_USE int upload_add(struct upload *u, const void *p, size_t n, struct err *err);
 /* The name may come later than the first bytes. */
 void upload_set_name(struct upload *u, struct str name);
+/*
+ * What opens it, should it be a protected ZIP; before upload_finish, which then ends with
+ * ERR_FORBIDDEN if it does not. Kept until its analysis has opened it. ERR_INVALID: too long.
+ */
+MUST_USE int upload_set_password(struct upload *u, struct str password, struct err *err);
 void upload_free(struct upload *u); /* gives up; NULL is fine */
 
 /*

@@ -35,5 +35,5 @@ CREATE TABLE unpacking (
 	analysis_id INTEGER PRIMARY KEY REFERENCES analysis (id) ON DELETE CASCADE,
 	entries     INTEGER NOT NULL DEFAULT 0, -- files kept so far, at all depths
 	bytes       INTEGER NOT NULL DEFAULT 0, -- theirs
-	password    BLOB                        -- sealed with the folder's key
+	password    TEXT                        -- that opens it; gone with the row
 ) STRICT;

@@ -47,6 +47,7 @@ struct analysis_claimed {
 	int64_t parent_id;     /* the analysis that found the file inside its own; 0: none */
 	int64_t root_id;       /* the one at the top; `id` where parent_id is 0 */
 	int64_t depth;         /* how many containers are around the file */
+	bool has_unpacking;    /* a password is kept for it (bundle_budget_get) */
 	struct file_row file;
 };
 /*

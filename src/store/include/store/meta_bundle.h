@@ -84,12 +84,12 @@ MUST_USE int bundle_is_queued(struct sql_conn *conn, int64_t analysis_id, int64_
 struct bundle_budget {
 	uint64_t entries; /* used */
 	uint64_t bytes;
-	struct str password; /* sealed; n 0: none */
+	struct str password; /* n 0: none */
 };
 MUST_USE int bundle_budget_get(struct sql_conn *conn, int64_t root_id, struct arena *arena,
 			       struct bundle_budget *ret, struct err *err);
-/* The password that its container shall be opened with, sealed. */
-MUST_USE int bundle_password_set(struct sql_conn *conn, int64_t root_id, struct str sealed,
+/* The password that its container shall be opened with. */
+MUST_USE int bundle_password_set(struct sql_conn *conn, int64_t root_id, struct str password,
 				 struct err *err);
 
 struct bundle_ancestor {

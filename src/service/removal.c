@@ -1,0 +1,94 @@
+#include "service/files.h"
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "inside.h"
+#include "report_cache.h"
+#include "service_internal.h"
+
+/* Removing samples for good: rows first, then the bytes in the pack. */
+
+enum {
+	REMOVAL_ARENA_MAX = 1 << 20 /* the file's row and report */
+};
+
+struct removal {
+	struct write_req req;
+	struct service *svc;
+	struct str hash;
+	uint8_t sha256[SHA256_BYTES];
+	struct pack_locator at;
+	int64_t erase_id;
+	struct buf settled; /* SHA-256 of containers that waited for it */
+};
+
+static int removal_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct removal *r = (struct removal *)req;
+	AUTO(arena_drop) struct arena *arena = arena_new("removal", REMOVAL_ARENA_MAX);
+	struct file_row row;
+
+	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
+	r->at = row.at;
+	memcpy(r->sha256, row.hashes.sha256, SHA256_BYTES);
+	return inside_remove(conn, &row, clock_unix_s(r->svc->clock), &r->erase_id, &r->settled,
+			     err);
+}
+
+static int erased_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	return erase_done(conn, ((struct removal *)req)->erase_id, err);
+}
+
+static int removal_erase(struct service *svc, struct removal *r, struct err *err)
+{
+	TRY(packs_erase(svc->packs, &r->at, err));
+	r->req = (struct write_req){ .apply = erased_apply, .lane = LANE_API };
+	return writer_call(svc->writer, &r->req, err);
+}
+
+int file_remove(struct service *svc, struct str id, int64_t user_id, struct err *err)
+{
+	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API },
+			     .svc = svc,
+			     .settled = BUF_INIT(SETTLED_BYTES_MAX) };
+	uint8_t hash[SHA256_BYTES];
+	size_t n;
+	int rc;
+
+	if (!file_hash_parse(id, hash, &n))
+		return err_set(err, ERR_INVALID, "not an MD5, SHA-1 or SHA-256 hash");
+	r.hash = str_make(hash, n);
+	rc = writer_call(svc->writer, &r.req, err);
+	if (rc == 0) {
+		report_cache_drop(svc->reports, r.sha256);
+		settled_drop(svc, &r.settled);
+	}
+	buf_release(&r.settled);
+	TRY(rc);
+	log_record(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
+	return removal_erase(svc, &r, err);
+}
+
+int files_finish_erasures(struct service *svc, struct err *err)
+{
+	int64_t after_id = 0;
+
+	for (;;) {
+		struct removal r = { .erase_id = 0 };
+		struct sql_conn *conn;
+		struct err why;
+		int rc;
+
+		TRY(sql_reader_take(&conn, svc->db, err));
+		rc = erase_next(conn, after_id, &r.erase_id, &r.at, err);
+		sql_reader_give(svc->db, conn);
+		if (rc || !r.erase_id)
+			return rc;
+		after_id = r.erase_id;
+		/* A damaged or missing pack keeps nobody from serving what is whole. */
+		if (removal_erase(svc, &r, &why) != 0)
+			log_event(LOG_ERROR, "erasure_failed", LOG_I64("pack", r.at.pack),
+				  LOG_Z("error", why.msg));
+	}
+}
