@@ -39,8 +39,8 @@ struct analysis_claimed {
 	int64_t intake;
 	int64_t generation; /* current when it was claimed */
 	enum write_lane lane;
-	int64_t attempts;      /* times it was under way when the server crashed */
-	bool quarantined;      /* something is not to be run on this sample: quarantine_of */
+	int64_t attempts; /* times it was under way when the server crashed */
+	bool quarantined; /* something is not to be run on this sample: quarantine_of */
 	enum analysis_suspect suspect;
 	int64_t user_id;       /* who sent the sample this time; 0: nobody, an analysis anew */
 	int64_t submission_id; /* how; 0: none */
