@@ -4,7 +4,7 @@ WEIR_LISTEN ?= 127.0.0.1:8080
 export WEIR_DATA WEIR_LISTEN
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check fast asan tsan crash model fuzz-smoke deps clean
+.PHONY: help run build check fast asan tsan crash model fuzz-smoke clients schemathesis deps clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sed 's/%/NAME/' | \
@@ -55,6 +55,12 @@ bench-%: ## the benchmark NAME; ends with one line 'NAME key=value ...'
 	@tools/deps.sh check
 	@if [ -f bench/$*.sh ]; then tools/build.sh release && exec bash bench/$*.sh; \
 	else tools/build.sh release bench_$* && exec build/release/bench_$*; fi
+
+clients: ## get and build the programs of others that the tests run, from SOURCES if given
+	@tools/clients.sh $(SOURCES)
+
+schemathesis: ## schemathesis against a server of its own for EXAMPLES (500) requests an operation
+	@SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),500) python3 tools/check.py --only '^http\.test_schemathesis'
 
 deps: ## install the packages that building and testing need
 	@tools/deps.sh check

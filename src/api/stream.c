@@ -175,7 +175,7 @@ static void send_page(struct stream_call *call, const struct stream_answer *answ
 	}
 	json_arr_end(&a.json);
 	page_put_meta(&a.json, (int64_t)answer->total, answer->next);
-	put_links(&a.json, req, answer, call->ask.cursor);
+	put_links(&a.json, req, answer, answer->self.n ? answer->self : call->ask.cursor);
 	answer_send(&a);
 }
 

@@ -55,6 +55,31 @@ static int read_reports(struct sql_conn *conn, struct arena *arena, struct strea
 	return 0;
 }
 
+/* The cursor's text in the arena. */
+static int cursor_text(const struct stream_cursor *c, struct service *svc, struct arena *arena,
+		       struct str *ret, struct err *err)
+{
+	AUTO(buf_release) struct buf text = BUF_INIT(LIMIT_CURSOR_BYTES);
+
+	stream_cursor_encode(&text, c, svc->cursor_key);
+	TRY(buf_check(&text, "the cursor", err));
+	*ret = arena_str(arena, buf_str(&text));
+	return 0;
+}
+
+/*
+ * What brings this page again. The first page of the newest has begun at no place of
+ * its own, and entries that come later must not move it.
+ */
+static int set_self(struct stream_cursor c, struct service *svc, struct arena *arena,
+		    struct stream_answer *ret, struct err *err)
+{
+	if (c.position || c.oldest_first || !ret->count)
+		return 0;
+	c.position = ret->entries[0].seq + 1;
+	return cursor_text(&c, svc, arena, &ret->self, err);
+}
+
 static int read_page(struct sql_conn *conn, struct service *svc, struct stream_cursor *c,
 		     struct arena *arena, struct stream_answer *ret, struct err *err)
 {
@@ -76,16 +101,12 @@ static int read_page(struct sql_conn *conn, struct service *svc, struct stream_c
 	ret->total = c->count;
 	if (!c->descriptors_only)
 		TRY(read_reports(conn, arena, ret, err));
-	if (more) {
-		AUTO(buf_release) struct buf text = BUF_INIT(LIMIT_CURSOR_BYTES);
-
-		REQUIRE(ret->count);
-		c->position = ret->entries[ret->count - 1].seq;
-		stream_cursor_encode(&text, c, svc->cursor_key);
-		TRY(buf_check(&text, "the cursor", err));
-		ret->next = arena_str(arena, buf_str(&text));
-	}
-	return 0;
+	TRY(set_self(*c, svc, arena, ret, err));
+	if (!more)
+		return 0;
+	REQUIRE(ret->count);
+	c->position = ret->entries[ret->count - 1].seq;
+	return cursor_text(c, svc, arena, &ret->next, err);
 }
 
 int stream_read(struct service *svc, const struct stream_request *ask, struct arena *arena,

@@ -159,10 +159,9 @@ def test_07_links_are_absolute(traffic):
             look(value, exchange)
 
 
-@pytest.mark.xfail(reason="the paging of both lists is being made anew", strict=False)
 @pytest.mark.parametrize("path, params", [
     ("/ioc_stream", {"filter": "date:1d+ (entity_type:file OR entity_type:url)", "order": "date+"}),
-    ("/ioc_stream", {"descriptors_only": "True"}),
+    ("/ioc_stream", {"descriptors_only": "true"}),
     (RULESETS, {"filter": "enabled:true rules:found", "order": "name-"}),
 ])
 def test_07_links_replay_the_page_and_bring_the_next(server, path, params):

@@ -41,6 +41,8 @@ struct stream_answer {
 				descriptors */
 	uint64_t total;      /* all that match; counted on the first page, carried in the cursor */
 	struct str next;     /* cursor of the next page; empty on the last */
+	struct str
+		self; /* cursor of this page where none was asked for and it needs one, or empty */
 	/* as they hold, the cursor considered */
 	struct str filter;
 	uint32_t limit;
