@@ -24,6 +24,28 @@ static bool key_is_of(const char *key, const struct http_route *r)
 	       strcmp(key + n + 1, r->pattern) == 0;
 }
 
+/* What a path's parameter must look like; others are any text, and what does not exist is 404. */
+static const struct path_schema {
+	const char *prefix; /* of patterns, up to the parameter */
+	const char *json;
+} path_schemas[] = {
+	{ "/api/v3/files/{id}", "{\"type\":\"string\",\"pattern\":"
+				"\"^([0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$\"}" },
+	{ "/api/v3/files/upload/{token}",
+	  "{\"type\":\"string\",\"pattern\":\"^[A-Za-z0-9_-]+$\"}" },
+	{ "/api/v3/files/download/{token}",
+	  "{\"type\":\"string\",\"pattern\":\"^[A-Za-z0-9_-]+$\"}" },
+};
+
+static struct str path_schema(struct str prefix)
+{
+	for (size_t i = 0; i < sizeof path_schemas / sizeof path_schemas[0]; i++) {
+		if (str_eq_z(prefix, path_schemas[i].prefix))
+			return str_of(path_schemas[i].json);
+	}
+	return STR("{\"type\":\"string\"}");
+}
+
 static void put_parameters(struct json *j, const struct http_route *r)
 {
 	const char *p = r->pattern;
@@ -39,7 +61,7 @@ static void put_parameters(struct json *j, const struct http_route *r)
 		json_kv_z(j, "in", "path");
 		json_kv_bool(j, "required", true);
 		json_key(j, "schema");
-		json_raw(j, STR("{\"type\":\"string\"}"));
+		json_raw(j, path_schema(str_make(r->pattern, (size_t)(end + 1 - r->pattern))));
 		json_obj_end(j);
 		p = end;
 	}
