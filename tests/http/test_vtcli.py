@@ -133,6 +133,7 @@ def test_all_rulesets_are_deleted_after_the_name_is_typed(vt, api):
     wait_for(lambda: vt.ids("hunting", "ruleset", "list") == [], 20, "rulesets are left")
 
 
+@pytest.mark.needs("/intelligence/hunting_notifications")
 def test_notifications_are_listed_and_deleted(vt, hits):
     listed = vt.json("hunting", "notification", "list", "-n", "40")
     assert len(listed) == 6
@@ -232,6 +233,7 @@ def test_relationships_of_a_file(vt, api):
     assert "NotFound" not in everything and "error" not in everything.lower(), everything
 
 
+@pytest.mark.needs("/users/{id}")
 def test_a_user_reads_about_himself(vt):
     said = vt("user", vt.name)
     assert f'_id: "{vt.name}"' in said, said
