@@ -80,9 +80,10 @@ def test_01_success_is_200_alone(traffic):
 
 
 def test_02_whatever_has_a_body_is_json(traffic):
-    """vt-go refuses a body of any other type. Bytes of samples are what was asked for."""
+    """vt-go refuses a body of any other type. Bytes of samples are what was asked for, and a head that
+    is too large to be read is refused by libmicrohttpd in its own words."""
     odd = [f"{where(e)}: {e.content_type}" for e in weirtest.TRAFFIC
-           if e.content_type != "application/json" and e.path not in TEXT_PATHS
+           if e.content_type != "application/json" and e.path not in TEXT_PATHS and e.status != 414
            and not (e.status in (200, 206, 304) and "/download" in e.path) and (e.size or e.content_type)]
     assert odd == []
 
@@ -261,7 +262,6 @@ def test_10_entries_of_the_stream_have_what_connectors_require(traffic):
     assert entries > 10
 
 
-@pytest.mark.xfail(reason="ssdeep comes with the file facts", strict=False)
 def test_11_a_hunted_file_has_what_xsoar_reads(server):
     """FeedRetrohunt and FeedIoCStream index these without asking whether they are there."""
     api = server.api(server.someone())
