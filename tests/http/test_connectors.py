@@ -10,8 +10,6 @@ import vt
 
 from weirtest import marker, rules_for
 
-NEEDS_NOTIFICATIONS = pytest.mark.needs("/intelligence/hunting_notifications", "/intelligence/hunting_notification_files")
-
 
 @pytest.fixture
 def found(api):
@@ -74,7 +72,6 @@ def test_a_deletion_with_the_id_of_a_file_is_404_without_effect(api, client, fou
     assert api.stream()["meta"]["count"] == before
 
 
-@NEEDS_NOTIFICATIONS
 def test_a_hash_is_taken_from_the_tags_by_a_regular_expression(api, found):
     """Yeti: date:<timestamp>+ and the SHA-256 among the tags; it goes on while meta has a cursor."""
     params, hashes = {"limit": 4, "filter": f"date:{int(datetime.datetime.now().timestamp()) - 3600}+"}, []
@@ -88,7 +85,6 @@ def test_a_hash_is_taken_from_the_tags_by_a_regular_expression(api, found):
     assert len(hashes) == 6 and len(set(hashes)) == 3
 
 
-@NEEDS_NOTIFICATIONS
 def test_a_snippet_is_stripped_up_to_the_last_double_space(api, found):
     """py-livehunt: date range and tag in one filter; the ASCII column after the last two blanks, highlights joined."""
     now = datetime.datetime.now(datetime.UTC)

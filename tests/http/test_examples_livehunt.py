@@ -168,10 +168,8 @@ def test_deleting_all_of_them(server):
 NOTIFICATION = {"type": "hunting_notification", "id": "1", "links": {"self": "https://"}, "attributes": {
     "date": 1, "match_in_subfile": False, "rule_name": "x", "rule_tags": [], "snippet": "x", "source_key": "x", "tags": ["x"],
     "ruleset_name": "x", "file_sha256": "x", "owner": "x"}}
-NOTIFICATIONS = pytest.mark.needs("/intelligence/hunting_notifications", "/intelligence/hunting_notification_files")
 
 
-@NOTIFICATIONS
 def test_notifications(api, names):
     page = check(api, "GET /intelligence/hunting_notifications", names,
                  {"data": [NOTIFICATION], "meta": {"count": 1, "cursor": "x"}, "links": {"self": "https://", "next": "https://"}})
@@ -187,7 +185,6 @@ def test_notifications(api, names):
     assert dates == sorted(dates, reverse=True)
 
 
-@NOTIFICATIONS
 @pytest.mark.parametrize("text, count", rows(
     ("tag:first_0", 6), ("first_0", 6), ("tag:chinese_files", 12), ("{sha256}", 2), ("tag:{sha256}", 2), ("owner:{user}", 12),
     ("owner:nobody", 0), ("date:2023-02-07+", 12), ("date:2023-02-07-", 0), ("date:2023-02-07T10:00:00+", 12),
@@ -200,14 +197,12 @@ def test_filters_of_notifications(api, names, what, text, count):
         assert response.json()["meta"]["count"] == count
 
 
-@NOTIFICATIONS
 def test_the_count_is_bounded(api, names):
     assert api.get("/intelligence/hunting_notifications?count_limit=5&limit=1").json()["meta"]["count"] == 5
     assert api.get("/intelligence/hunting_notification_files?count_limit=5&limit=1").json()["meta"]["count"] == 5
     assert api.get("/intelligence/hunting_notifications?count_limit=10000").json()["meta"]["count"] == 12
 
 
-@NOTIFICATIONS
 def test_orders_of_notifications(api, names):
     newest = [item["id"] for item in api.get("/intelligence/hunting_notifications?limit=40").json()["data"]]
     for order in ("date%2B", "date+"):
@@ -215,7 +210,6 @@ def test_orders_of_notifications(api, names):
         assert oldest == newest[::-1]
 
 
-@NOTIFICATIONS
 def test_a_notification_with_its_file(api, names):
     answer = check(api, "GET /intelligence/hunting_notifications/{notification}", names, {"data": NOTIFICATION})
     assert answer["data"]["attributes"]["rule_name"] == "first_0" and answer["data"]["attributes"]["rule_tags"] == ["TagOne"]
@@ -233,10 +227,9 @@ FILE = {"type": "file", "id": "x", "links": {"self": "https://"}, "attributes": 
 FILES = {"data": [FILE], "meta": {"count": 1}, "links": {"self": "https://"}}
 
 
-@NOTIFICATIONS
 @pytest.mark.parametrize("path", ["/intelligence/hunting_notification_files",
                                   "/intelligence/hunting_rulesets/{ruleset}/hunting_notification_files",
-                                  "/users/{user}/hunting_notification_files"])
+                                  pytest.param("/users/{user}/hunting_notification_files", marks=pytest.mark.needs("/users/{id}"))])
 def test_files_of_notifications(api, names, path):
     page = check(api, f"GET {path}", names, FILES)
     assert page["meta"]["count"] == 12
@@ -246,7 +239,6 @@ def test_files_of_notifications(api, names, path):
         assert item["id"] in context["notification_tags"]
 
 
-@NOTIFICATIONS
 def test_descriptors_of_files_of_a_ruleset(api, names):
     """XSOAR reads them there."""
     page = check(api, "GET /intelligence/hunting_rulesets/{ruleset}/relationships/hunting_notification_files", names,
@@ -254,7 +246,7 @@ def test_descriptors_of_files_of_a_ruleset(api, names):
     assert "attributes" not in page["data"][0]
 
 
-@NOTIFICATIONS
+@pytest.mark.needs("/users/{id}")
 @pytest.mark.parametrize("path", ["hunting_rulesets", "hunting_notifications", "hunting_notification_files"])
 def test_the_same_lists_below_users(api, names, path):
     answer = check(api, "GET /users/{user}/" + path + "?limit=40", names)
@@ -262,7 +254,6 @@ def test_the_same_lists_below_users(api, names, path):
     assert [item["id"] for item in answer["data"]] == [item["id"] for item in same["data"]]
 
 
-@NOTIFICATIONS
 def test_deleting_notifications(server):
     api = server.api(server.someone())
     mark = marker()
@@ -283,7 +274,6 @@ def test_deleting_notifications(server):
     weirtest.wait_for(lambda: count() == 0, 20, "not deleted")
 
 
-@NOTIFICATIONS
 def test_an_id_of_the_stream_is_one_here(api, names):
     """OpenCTI deletes by the id that vt-py gave it, a file's: 404, and nothing else happens."""
     before = api.get("/intelligence/hunting_notifications").json()["meta"]["count"]

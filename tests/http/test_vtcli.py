@@ -133,7 +133,6 @@ def test_all_rulesets_are_deleted_after_the_name_is_typed(vt, api):
     wait_for(lambda: vt.ids("hunting", "ruleset", "list") == [], 20, "rulesets are left")
 
 
-@pytest.mark.needs("/intelligence/hunting_notifications")
 def test_notifications_are_listed_and_deleted(vt, hits):
     listed = vt.json("hunting", "notification", "list", "-n", "40")
     assert len(listed) == 6

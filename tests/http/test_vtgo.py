@@ -90,7 +90,6 @@ def test_rulesets_go_on_in_mid_page(api, resume):
     assert before + after == made[::-1]
 
 
-@pytest.mark.needs("/intelligence/hunting_notifications")
 def test_notifications_go_on_in_mid_page(api, mark, resume):
     whole = [item["id"] for item in api.get("/intelligence/hunting_notifications?limit=40").json()["data"]]
     before, after = resume("intelligence/hunting_notifications", 8, 11,

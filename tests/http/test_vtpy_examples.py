@@ -48,7 +48,6 @@ def mark(api):
     return mark
 
 
-@pytest.mark.needs("/intelligence/hunting_notification_files")
 def test_hunting_notifications_to_network_infrastructure(example, api, mark):
     said = example("hunting_notifications_to_network_infrastructure.py", "--apikey", api.key,
                    "--filter", f"watch_{mark}", "--limit", "10", "--num-days", "1")
