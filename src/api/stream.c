@@ -109,6 +109,8 @@ static void write_context(struct json *j, const void *arg)
 	json_key(j, "tags");
 	json_raw(j, e->tags);
 	put_hunting_info(j, e);
+	if (e->url.n)
+		json_kv_str(j, "url", e->url);
 	json_obj_end(j);
 }
 

@@ -33,18 +33,41 @@ struct clock *clock_system(void)
 	return &system_clock;
 }
 
-static int64_t fake_us(struct clock *c)
+static int64_t fake_mono_us(struct clock *c)
 {
 	struct clock_fake *fake = (struct clock_fake *)c;
 
 	return atomic_load(&fake->now_us);
 }
 
+static int64_t fake_unix_us(struct clock *c)
+{
+	struct clock_fake *fake = (struct clock_fake *)c;
+
+	return atomic_load(&fake->now_us) + atomic_load(&fake->off_us);
+}
+
 void clock_fake_init(struct clock_fake *c, int64_t start_unix_s)
 {
-	c->base.unix_us = fake_us;
-	c->base.mono_us = fake_us;
+	c->base.unix_us = fake_unix_us;
+	c->base.mono_us = fake_mono_us;
 	atomic_init(&c->now_us, start_unix_s * 1000000);
+	atomic_init(&c->off_us, 0);
+}
+
+void clock_fake_jump(struct clock_fake *c, int64_t us)
+{
+	atomic_fetch_add(&c->off_us, us);
+}
+
+int64_t clock_watch_look(struct clock_watch *w, struct clock *c)
+{
+	int64_t apart_us = c->unix_us(c) - c->mono_us(c);
+	int64_t set_us = w->looked ? apart_us - w->apart_us : 0;
+
+	w->looked = true;
+	w->apart_us = apart_us;
+	return set_us;
 }
 
 void clock_fake_advance(struct clock_fake *c, int64_t us)

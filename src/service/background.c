@@ -12,6 +12,12 @@ enum {
 	STEP_ROWS = 500, /* rows in one transaction: a few milliseconds of the writer */
 	RETENTION_EVERY_S = 600,
 	OPERATION_DAYS = 30, /* an ended operation can be looked at */
+	/*
+	 * A clock that was set may be wrong, and what retention removes is gone: it waits
+	 * until the clock was left alone for so long.
+	 */
+	CLOCK_TRUST_S = 86400,
+	CLOCK_STEP_S = 60, /* smaller ones are corrections */
 	DAY_S = 86400,
 };
 
@@ -28,7 +34,9 @@ struct background {
 	/* under the lock */
 	bool woken;
 	bool stopping;
-	int64_t retention_due_s;
+	/* the thread's own */
+	struct clock_watch clock;
+	int64_t retention_due_us; /* monotonic */
 };
 
 struct step_req {
@@ -94,6 +102,23 @@ static void work_off(struct background *b, write_apply apply, int64_t before_s, 
 	}
 }
 
+/* Time that passed decides, and how the clock was treated meanwhile. */
+static bool retention_is_due(struct background *b)
+{
+	int64_t set_s = clock_watch_look(&b->clock, b->svc->clock) / 1000000;
+	int64_t mono_us = clock_mono_us(b->svc->clock);
+
+	if (set_s > CLOCK_STEP_S || set_s < -CLOCK_STEP_S) {
+		log_event(LOG_WARN, "clock_was_set", LOG_I64("by_s", set_s),
+			  LOG_I64("retention_waits_s", CLOCK_TRUST_S));
+		b->retention_due_us = mono_us + CLOCK_TRUST_S * INT64_C(1000000);
+	}
+	if (mono_us < b->retention_due_us)
+		return false;
+	b->retention_due_us = mono_us + RETENTION_EVERY_S * INT64_C(1000000);
+	return true;
+}
+
 static void background_thread(void *arg)
 {
 	struct background *b = arg;
@@ -104,13 +129,12 @@ static void background_thread(void *arg)
 		rulesets_tick(b->svc);
 		work_off(b, delete_apply, 0, "stream_delete_failed");
 		operations_work(b->svc);
-		if (now_s >= b->retention_due_s) {
+		if (retention_is_due(b)) {
 			work_off(b, retention_apply,
 				 now_s - (int64_t)b->svc->options.retention_days * DAY_S,
 				 "retention_failed");
 			work_off(b, forget_apply, now_s - (int64_t)OPERATION_DAYS * DAY_S,
 				 "retention_failed");
-			b->retention_due_s = now_s + RETENTION_EVERY_S;
 		}
 		users_flush(b->svc);
 		log_flush();
@@ -133,6 +157,8 @@ int background_start(struct service *svc, struct err *err)
 	struct background *b = mem_must_zalloc(sizeof *b);
 
 	b->svc = svc;
+	/* Machines start with a wrong clock now and then: give it time to be set. */
+	b->retention_due_us = clock_mono_us(svc->clock) + RETENTION_EVERY_S * INT64_C(1000000);
 	lock_init(&b->lock, LOCK_POOL);
 	cond_init(&b->wake);
 	svc->background = b;

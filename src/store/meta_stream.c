@@ -19,8 +19,8 @@
 #define LABEL_KINDS_SQL "UPDATE source_label SET kinds = ?2 WHERE id = ?1"
 #define ADD_SQL                                                                                    \
 	"INSERT INTO sighting (seq, date_s, owner_id, source_kind, source_id, label_id, "          \
-	"entity_kind, entity_id, rule, tags, info, analysis_id, state) "                           \
-	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)"
+	"entity_kind, entity_id, rule, tags, info, analysis_id, url, state) "                      \
+	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)"
 #define COUNTER_SET_SQL "UPDATE counter SET value = ?1 WHERE name = 'sighting'"
 #define TAG_FIND_SQL "SELECT id FROM stream_tag WHERE owner_id = ?1 AND tag = ?2"
 #define TAG_ADD_SQL "INSERT INTO stream_tag (owner_id, tag) VALUES (?1, ?2) RETURNING id"
@@ -38,7 +38,8 @@
 	"source_id IN (0, ?3) AND entity_kind = ?4 AND day = ?5"
 #define ROW_SQL                                                                                    \
 	"SELECT s.date_s, s.owner_id, s.source_kind, s.source_id, s.entity_kind, s.entity_id, "    \
-	"s.rule, s.tags, s.info, s.analysis_id, l.label FROM sighting s JOIN source_label l ON "   \
+	"s.rule, s.tags, s.info, s.analysis_id, l.label, s.url FROM sighting s JOIN source_label " \
+	"l ON "                                                                                    \
 	"l.id = s.label_id WHERE s.seq = ?1 AND s.state = 0"
 #define BURY_SQL "UPDATE sighting SET state = 1 WHERE seq = ?1"
 #define OLDEST_SQL                                                                                 \
@@ -404,7 +405,8 @@ static int insert_row(struct sql_conn *conn, const struct sighting_new *s, const
 		     SQL_I64(at->label_id), SQL_I64(s->entity_kind),
 		     SQL_BLOB(s->entity_id.p, s->entity_id.n), SQL_TEXT(s->rule), SQL_TEXT(tags),
 		     s->info.p ? SQL_TEXT(s->info) : SQL_NULL(),
-		     s->analysis_id ? SQL_I64(s->analysis_id) : SQL_NULL()));
+		     s->analysis_id ? SQL_I64(s->analysis_id) : SQL_NULL(),
+		     s->url.n ? SQL_TEXT(s->url) : SQL_NULL()));
 	TRY(sql_exec(conn, COUNTER_SET_SQL, err, SQL_I64(at->seq)));
 	return count_move(conn, COUNT_UP_SQL, s->owner_id, s->source_kind, s->source_id,
 			  s->entity_kind, at->date_s, err);
@@ -496,6 +498,7 @@ int stream_row(struct sql_conn *conn, struct arena *arena, int64_t seq, struct s
 		TRY(copy(arena, sql_str(&q, 8), &e.info, err));
 	e.analysis_id = sql_is_null(&q, 9) ? 0 : sql_i64(&q, 9);
 	TRY(copy(arena, sql_str(&q, 10), &e.label, err));
+	TRY(copy(arena, sql_str(&q, 11), &e.url, err));
 	*ret = e;
 	return 0;
 }

@@ -123,12 +123,32 @@ static void test_fake(void **state)
 	assert_int_equal(clock_mono_us(&c.base), 1001999999);
 }
 
+static void test_a_clock_that_is_set(void **state)
+{
+	struct clock_fake c;
+	struct clock_watch w = { .looked = false };
+
+	(void)state;
+	clock_fake_init(&c, 1700000000);
+	assert_int_equal(clock_watch_look(&w, &c.base), 0);
+	clock_fake_advance(&c, 5000000);
+	assert_int_equal(clock_watch_look(&w, &c.base), 0);
+	clock_fake_jump(&c, -7000000);
+	clock_fake_advance(&c, 1000000);
+	assert_int_equal(clock_unix_s(&c.base), 1699999999);
+	assert_int_equal(clock_watch_look(&w, &c.base), -7000000);
+	assert_int_equal(clock_watch_look(&w, &c.base), 0);
+	clock_fake_jump(&c, INT64_C(9000000000000));
+	assert_int_equal(clock_watch_look(&w, &c.base), INT64_C(9000000000000));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_format),   cmocka_unit_test(test_every_day),
-		cmocka_unit_test(test_far_days), cmocka_unit_test(test_bad_month),
-		cmocka_unit_test(test_system),   cmocka_unit_test(test_fake),
+		cmocka_unit_test(test_format),    cmocka_unit_test(test_a_clock_that_is_set),
+		cmocka_unit_test(test_every_day), cmocka_unit_test(test_far_days),
+		cmocka_unit_test(test_bad_month), cmocka_unit_test(test_system),
+		cmocka_unit_test(test_fake),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

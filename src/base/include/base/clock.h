@@ -15,9 +15,22 @@ struct clock *clock_system(void); /* shared, any thread */
 struct clock_fake {
 	struct clock base;
 	_Atomic int64_t now_us;
+	_Atomic int64_t off_us; /* of the wall clock */
 };
 void clock_fake_init(struct clock_fake *c, int64_t start_unix_s);
 void clock_fake_advance(struct clock_fake *c, int64_t us);
+void clock_fake_jump(struct clock_fake *c, int64_t us); /* the wall clock alone, either way */
+
+/*
+ * Tells a wall clock that was set from time that passed. One thread looks at it
+ * again and again; zeroed at first.
+ */
+struct clock_watch {
+	bool looked;
+	int64_t apart_us; /* wall minus monotonic when last looked at */
+};
+/* By how much the wall clock was set since the last look, in microseconds; either sign. */
+int64_t clock_watch_look(struct clock_watch *w, struct clock *c);
 
 static inline int64_t clock_unix_s(struct clock *c)
 {

@@ -42,6 +42,7 @@ struct sighting_new {
 	struct str label;  /* the source's name now; UTF-8 */
 	enum stream_entity entity_kind;
 	struct str entity_id;   /* 32 bytes of SHA-256 for files and URLs; else lower-case text */
+	struct str url;         /* of STREAM_URL: the URL itself, UTF-8; else empty */
 	struct str rule;        /* identifier within the source; may be empty */
 	const struct str *tags; /* as they come: normalised and made unique here */
 	size_t tag_count;       /* those above STREAM_TAGS_MAX are dropped */
@@ -70,6 +71,7 @@ struct stream_entry {
 	int64_t source_id;
 	struct str label;
 	struct str entity_id;
+	struct str url; /* of STREAM_URL, if it was told; else empty */
 	struct str rule;
 	struct str tags;     /* JSON array of strings */
 	struct str info;     /* JSON object; p NULL: none */
