@@ -119,7 +119,8 @@ int stream_delete_step(struct sql_conn *conn, uint32_t max_rows, const struct fi
 			struct iter_ctx cx = { .conn = conn,
 					       .arena = arena,
 					       .owner_id = d.owner_id,
-					       .oldest_first = true };
+					       .oldest_first = true,
+					       .reads_all = true };
 
 			rc = bury_some(&cx, &d, &max_rows, err);
 		}

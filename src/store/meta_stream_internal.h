@@ -19,6 +19,7 @@ struct iter_ctx {
 	struct arena *arena;
 	int64_t owner_id;
 	bool oldest_first;
+	bool reads_all;     /* everything will be asked for: a count, a deletion */
 	uint64_t rows_read; /* index entries fetched: for tests and figures */
 };
 
@@ -54,6 +55,19 @@ MUST_USE int iter_leaf(struct iter_ctx *cx, enum leaf_kind kind, int64_t a, int6
 		       struct str id, struct iter **ret, struct err *err);
 MUST_USE int iter_or(struct iter_ctx *cx, struct iter **kids, size_t n, struct iter **ret,
 		     struct err *err);
+
+/*
+ * The sightings of many labels. Merging a list for each costs a statement for each
+ * before the first answer; where nearly all that comes by is of these labels, looking
+ * at what comes by is faster. So it begins with that: what `driver` gives is looked
+ * at, row by row, until that was in vain too often, and then the lists are merged.
+ */
+struct wide_label {
+	int64_t id;
+	uint32_t kinds; /* bits of the entity kinds it was ever seen with, and is wanted with */
+};
+MUST_USE int iter_wide(struct iter_ctx *cx, struct iter *driver, const struct wide_label *labels,
+		       size_t n, struct iter **ret, struct err *err);
 
 /* All of `all` (at least one), in one of `ranges`, none of `none`, and every check holds. */
 struct iter_and_args {

@@ -9,7 +9,19 @@ enum iter_kind {
 	ITER_NONE,
 	ITER_LEAF,
 	ITER_OR,
-	ITER_AND
+	ITER_AND,
+	ITER_WIDE
+};
+
+/* See iter_wide. */
+struct wide {
+	struct iter *driver;
+	const struct wide_label *labels; /* by id */
+	size_t n;
+	size_t leaves;       /* lists that merging them takes */
+	uint64_t taken;      /* rows looked at that were of these labels */
+	uint64_t passed;     /* and that were not */
+	struct iter *merged; /* NULL: rows are looked at */
 };
 
 struct leaf {
@@ -36,6 +48,7 @@ struct iter {
 			bool is_started;
 		} or ;
 		struct iter_and_args and; /* ranges in keys */
+		struct wide wide;
 	} u;
 };
 
@@ -278,6 +291,101 @@ static int or_seek(struct iter *it, int64_t key, int64_t *ret, struct err *err)
 	return 0;
 }
 
+/* ---- many labels -------------------------------------------------------------------- */
+
+#define LABEL_OF_ROW_SQL "SELECT label_id, entity_kind FROM sighting WHERE seq = ?1 AND state = 0"
+
+static size_t count_leaves(const struct wide_label *labels, size_t n)
+{
+	size_t leaves = 0;
+
+	for (size_t i = 0; i < n; i++)
+		leaves += (size_t)__builtin_popcount(labels[i].kinds);
+	return leaves;
+}
+
+static int merge_labels(struct iter_ctx *cx, const struct wide_label *labels, size_t n,
+			size_t leaves, struct iter **ret, struct err *err)
+{
+	struct iter **lists;
+	size_t count = 0;
+	void *mem;
+
+	TRY(stream_mem(cx->arena, leaves, sizeof(struct iter *), &mem, err));
+	lists = mem;
+	for (size_t i = 0; i < n; i++) {
+		for (uint32_t kind = 1; kind <= STREAM_KIND_MAX; kind++) {
+			if (labels[i].kinds & STREAM_BIT(kind))
+				TRY(iter_leaf(cx, LEAF_LABEL, labels[i].id, kind, STR(""),
+					      &lists[count++], err));
+		}
+	}
+	return iter_or(cx, lists, count, ret, err);
+}
+
+int iter_wide(struct iter_ctx *cx, struct iter *driver, const struct wide_label *labels, size_t n,
+	      struct iter **ret, struct err *err)
+{
+	TRY(iter_new(cx, ITER_WIDE, ret, err));
+	(*ret)->u.wide = (struct wide){
+		.driver = driver, .labels = labels, .n = n, .leaves = count_leaves(labels, n)
+	};
+	return 0;
+}
+
+/* Is the row of one of the labels, and of a kind wanted with it? */
+static int wide_holds(struct iter *it, int64_t key, bool *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	const struct wide *w = &it->u.wide;
+	size_t lo = 0, hi = w->n;
+	int64_t label;
+	bool row;
+
+	*ret = false;
+	TRY(sql_start(&q, it->cx->conn, LABEL_OF_ROW_SQL, err,
+		      SQL_I64(it->cx->oldest_first ? key : -key)));
+	TRY(sql_next(&q, &row, err));
+	if (!row)
+		return 0;
+	label = sql_i64(&q, 0);
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (w->labels[mid].id < label)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*ret = lo < w->n && w->labels[lo].id == label &&
+	       (w->labels[lo].kinds & STREAM_BIT((uint32_t)sql_i64(&q, 1)));
+	return 0;
+}
+
+static int wide_seek(struct iter *it, int64_t key, int64_t *ret, struct err *err)
+{
+	struct wide *w = &it->u.wide;
+	bool holds;
+
+	for (; !w->merged; key++) {
+		TRY(iter_seek(w->driver, key, &key, err));
+		if (key == ITER_END) {
+			*ret = ITER_END;
+			return 0;
+		}
+		TRY(wide_holds(it, key, &holds, err));
+		if (holds) {
+			w->taken++;
+			*ret = key;
+			return 0;
+		}
+		/* So the search in vain costs a part of what merging does, whatever comes. */
+		if (++w->passed > w->taken + w->leaves / 4)
+			TRY(merge_labels(it->cx, w->labels, w->n, w->leaves, &w->merged, err));
+	}
+	return iter_seek(w->merged, key, ret, err);
+}
+
 /* ---- intersection ------------------------------------------------------------------- */
 
 static int64_t next_in_ranges(const struct iter_and_args *and, int64_t key)
@@ -378,6 +486,9 @@ int iter_seek(struct iter *it, int64_t key, int64_t *ret, struct err *err)
 			break;
 		case ITER_AND:
 			TRY(and_seek(it, key, &cur, err));
+			break;
+		case ITER_WIDE:
+			TRY(wide_seek(it, key, &cur, err));
 			break;
 		}
 		it->cur = cur;

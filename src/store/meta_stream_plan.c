@@ -28,6 +28,10 @@
 #define FILE_OF_SHA1_SQL "SELECT sha256 FROM file WHERE sha1 = ?1"
 #define DELETIONS_SQL "SELECT filter, seq_max FROM stream_delete WHERE owner_id = ?1 AND done = 0"
 
+enum {
+	MERGED_LABELS_MAX = 24 /* lists that are merged at once; 3 us each to begin */
+};
+
 struct label {
 	int64_t id;
 	uint32_t source_kind;
@@ -265,18 +269,58 @@ static void labels_keep(struct labels *set, const struct labels *with, bool keep
 	set->n = n;
 }
 
-static int label_leaves(struct iter_ctx *cx, const struct labels *set, uint32_t source_kinds,
-			uint32_t entity_kinds, struct iters *to, struct err *err)
+/* One list for each pair of kinds that are wanted; all of the owner's if all are. */
+static int kind_leaves(struct iter_ctx *cx, uint32_t source_kinds, uint32_t entity_kinds,
+		       struct iters *to, struct err *err)
 {
+	if ((source_kinds & entity_kinds & STREAM_KINDS_ALL) == STREAM_KINDS_ALL)
+		return add_leaf(cx, to, LEAF_OWNER, 0, 0, STR(""), err);
+	for (uint32_t source = 1; source <= STREAM_KIND_MAX; source++)
+		for (uint32_t entity = 1; entity <= STREAM_KIND_MAX; entity++)
+			if ((source_kinds & STREAM_BIT(source)) &&
+			    (entity_kinds & STREAM_BIT(entity)))
+				TRY(add_leaf(cx, to, LEAF_KINDS, source, entity, STR(""), err));
+	return 0;
+}
+
+static int wide_labels(struct iter_ctx *cx, const struct wide_label *labels, size_t n,
+		       uint32_t source_kinds, uint32_t entity_kinds, struct iters *to,
+		       struct err *err)
+{
+	struct iters kinds = { 0 };
+	struct iter *driver, *it;
+
+	TRY(kind_leaves(cx, source_kinds, entity_kinds, &kinds, err));
+	TRY(iter_or(cx, kinds.v, kinds.n, &driver, err));
+	TRY(iter_wide(cx, driver, labels, n, &it, err));
+	return iters_add(cx, to, it, err);
+}
+
+/* The sightings of a set of labels: a list for each, or for many of them one that looks at rows. */
+static int label_iters(struct iter_ctx *cx, const struct labels *set, uint32_t source_kinds,
+		       uint32_t entity_kinds, struct iters *to, struct err *err)
+{
+	struct wide_label *wanted;
+	size_t n = 0, leaves = 0;
+	void *mem;
+
+	TRY(stream_mem(cx->arena, set->n, sizeof *wanted, &mem, err));
+	wanted = mem;
 	for (size_t i = 0; i < set->n; i++) {
 		const struct label *l = &set->v[i];
+		uint32_t kinds = l->kinds & entity_kinds & STREAM_KINDS_ALL;
 
-		if (!(source_kinds & STREAM_BIT(l->source_kind)))
+		if (!(source_kinds & STREAM_BIT(l->source_kind)) || !kinds)
 			continue;
-		for (uint32_t kind = 1; kind <= STREAM_KIND_MAX; kind++)
-			if (l->kinds & entity_kinds & STREAM_BIT(kind))
-				TRY(add_leaf(cx, to, LEAF_LABEL, l->id, kind, STR(""), err));
+		leaves += (size_t)__builtin_popcount(kinds);
+		wanted[n++] = (struct wide_label){ l->id, kinds };
 	}
+	if (leaves > MERGED_LABELS_MAX && !cx->reads_all)
+		return wide_labels(cx, wanted, n, source_kinds, entity_kinds, to, err);
+	for (size_t i = 0; i < n; i++)
+		for (uint32_t kind = 1; kind <= STREAM_KIND_MAX; kind++)
+			if (wanted[i].kinds & STREAM_BIT(kind))
+				TRY(add_leaf(cx, to, LEAF_LABEL, wanted[i].id, kind, STR(""), err));
 	return 0;
 }
 
@@ -363,7 +407,7 @@ static int term_leaves(struct iter_ctx *cx, const struct filter_node *term, uint
 	    column == STREAM_COL_ANY) {
 		TRY(find_labels(cx, term, source_kinds, &labels, err));
 		*ret_wide = *ret_wide || labels.is_too_many;
-		TRY(label_leaves(cx, &labels, source_kinds, entity_kinds, to, err));
+		TRY(label_iters(cx, &labels, source_kinds, entity_kinds, to, err));
 	}
 	if (column == STREAM_COL_TAG || column == STREAM_COL_ANY)
 		TRY(tag_leaves(cx, term, to, ret_wide, err));
@@ -528,21 +572,13 @@ static int build_kinds(struct group *g, struct err *err)
 	struct iters parts = { 0 };
 
 	if (g->has_labels) {
-		TRY(label_leaves(g->cx, &g->labels, g->source_kinds, g->entity_kinds, &parts, err));
+		TRY(label_iters(g->cx, &g->labels, g->source_kinds, g->entity_kinds, &parts, err));
 		return add_union(g, &parts, err);
 	}
-	if (g->source_kinds == STREAM_KINDS_ALL && g->entity_kinds == STREAM_KINDS_ALL) {
-		if (g->all.n > 0)
-			return 0;
-		TRY(add_leaf(g->cx, &parts, LEAF_OWNER, 0, 0, STR(""), err));
-		return add_union(g, &parts, err);
-	}
-	for (uint32_t source = 1; source <= STREAM_KIND_MAX; source++)
-		for (uint32_t entity = 1; entity <= STREAM_KIND_MAX; entity++)
-			if ((g->source_kinds & STREAM_BIT(source)) &&
-			    (g->entity_kinds & STREAM_BIT(entity)))
-				TRY(add_leaf(g->cx, &parts, LEAF_KINDS, source, entity, STR(""),
-					     err));
+	if (g->source_kinds == STREAM_KINDS_ALL && g->entity_kinds == STREAM_KINDS_ALL &&
+	    g->all.n > 0)
+		return 0;
+	TRY(kind_leaves(g->cx, g->source_kinds, g->entity_kinds, &parts, err));
 	return add_union(g, &parts, err);
 }
 

@@ -131,9 +131,11 @@ static int count_each(struct sql_conn *conn, int64_t owner_id, const struct filt
 		      struct err *err)
 {
 	struct arena *arena = arena_new("stream count", COUNT_ARENA_BYTES);
-	struct iter_ctx cx = {
-		.conn = conn, .arena = arena, .owner_id = owner_id, .oldest_first = true
-	};
+	struct iter_ctx cx = { .conn = conn,
+			       .arena = arena,
+			       .owner_id = owner_id,
+			       .oldest_first = true,
+			       .reads_all = true };
 	struct seq_range range = { 0, INT64_MAX };
 	struct iter **deleted, *it;
 	size_t deletions;

@@ -1,51 +1,18 @@
 /*
  * Random filters over a random stream: what the store answers, what the predicate
- * says and what a naive evaluator here says must be the same, in both orders, page
- * by page, while sightings arrive, are deleted one by one and in bulk, and grow too
- * old. `test_filter_model SEED [ROUNDS]` plays one run again.
+ * says and what a naive evaluator (filter_gen.h) says must be the same, in both
+ * orders, page by page, while sightings arrive, are deleted one by one and in bulk,
+ * and grow too old. `test_filter_model SEED [ROUNDS]` plays one run again.
  */
-#include "unit.h"
+#include "filter_gen.h"
 
-#include <stdlib.h>
-
-#include "base/hex.h"
 #include "base/mem.h"
-#include "base/rand.h"
-#include "store/stream.h"
 
 enum {
 	ITEMS_MAX = 4000,
-	TAGS_MAX = 5,
 	DEPTH_MAX = 4,
 	PAGE_MAX = 7,
 	OWNERS = 2
-};
-#define START INT64_C(1677628800) /* 2023-03-01T00:00:00Z */
-
-static const char *const label_names[] = { "Kimsuky",          "APT43 (kimsuky)", "Ransom*ware",
-					   "my rule set",      "Miners XMRig",    "MY other",
-					   "\xd0\x9a\xd0\xb8", "say \"x\"" };
-static const char *const tag_names[] = { "my_rule", "My Other", "ransomware", "xmrig",
-					 "kimsuky", "rule_1",   "rule_2",     "a\\b" };
-static const char *const domains[] = { "evil.example.com", "example.com", "kimsuky", "a.b" };
-static const char *const addresses[] = { "10.0.0.1", "2001:db8::1" };
-static const char *const words[] = { "kimsuky", "RANSOM", "my",    "rule",      "xmrig",
-				     "a",       "(kim",   "other", "miners my", "zzz" };
-enum {
-	FILES = 12
-};
-
-struct model_item {
-	int64_t seq, date_s, owner;
-	uint32_t source, entity;
-	int64_t source_id;
-	const char *label;
-	char id[80]; /* as text: hex digits for files and URLs */
-	uint8_t sha256[32];
-	char rule[16];
-	char tags[TAGS_MAX][80];
-	size_t tag_count;
-	bool live;
 };
 
 struct world {
@@ -65,281 +32,16 @@ struct world {
 
 static struct filter_env env_of(const struct world *w)
 {
-	return (struct filter_env){ .now_s = w->now_s };
-}
-
-/* ---- the naive evaluator ---------------------------------------------------------- */
-
-enum term_kind {
-	T_DATE,
-	T_SOURCE,
-	T_ENTITY_KIND,
-	T_ENTITY,
-	T_SOURCE_ID,
-	T_TAG,
-	T_NAME,
-	T_ANY
-};
-struct tree {
-	enum {
-		LEAF,
-		NOT,
-		AND,
-		OR
-	} op;
-	struct tree *kid[3];
-	size_t kids;
-	enum term_kind term;
-	int64_t lo, hi, id;
-	bool source[5], entity[5];
-	char text[80]; /* '*' is a wildcard */
-};
-
-static char lower(char c)
-{
-	return (char)(c >= 'A' && c <= 'Z' ? c | 32 : c);
-}
-
-static bool naive_glob(const char *p, const char *s)
-{
-	if (!*p)
-		return !*s;
-	if (*p == '*')
-		return naive_glob(p + 1, s) || (*s && naive_glob(p, s + 1));
-	return *s && lower(*p) == lower(*s) && naive_glob(p + 1, s + 1);
-}
-
-static bool naive_within(const char *p, const char *s)
-{
-	char around[100];
-
-	snprintf(around, sizeof around, "*%s*", p);
-	return naive_glob(around, s);
-}
-
-static bool naive_words(const char *text, const char *label)
-{
-	char copy[80], *save, *word;
-
-	snprintf(copy, sizeof copy, "%s", text);
-	for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-		/* A star in a label is an ordinary character there: hide it from the pattern side.
-		 */
-		if (!naive_within(word, label))
-			return false;
-	}
-	return true;
-}
-
-static void naive_tag(const char *text, char out[80])
-{
-	size_t i = 0;
-
-	for (; text[i]; i++)
-		out[i] = text[i] == ' ' ? '_' : lower(text[i]);
-	out[i] = 0;
-}
-
-static bool naive_has_tag(const struct model_item *m, const char *text)
-{
-	char tag[80];
-
-	naive_tag(text, tag);
-	for (size_t i = 0; i < m->tag_count; i++)
-		if (naive_glob(tag, m->tags[i]) &&
-		    (!strchr(tag, '*') || strlen(m->id) != 64 || strcmp(m->tags[i], m->id) != 0))
-			return true;
-	return strlen(tag) == 64 && strcmp(tag, m->id) == 0;
-}
-
-static bool naive_term(const struct tree *t, const struct model_item *m)
-{
-	switch (t->term) {
-	case T_DATE:
-		return t->lo <= m->date_s && m->date_s < t->hi;
-	case T_SOURCE:
-		return t->source[m->source];
-	case T_ENTITY_KIND:
-		return t->entity[m->entity];
-	case T_ENTITY:
-		return (!strchr(t->text, '*') && naive_glob(t->text, m->id));
-	case T_SOURCE_ID:
-		return m->source_id == t->id;
-	case T_TAG:
-		return naive_has_tag(m, t->text);
-	case T_NAME:
-		return naive_words(t->text, m->label);
-	case T_ANY:
-		return naive_words(t->text, m->label) || naive_has_tag(m, t->text) ||
-		       (!strchr(t->text, '*') && naive_glob(t->text, m->id));
-	}
-	return false;
-}
-
-static bool naive(const struct tree *t, const struct model_item *m)
-{
-	bool all = true, any = false;
-
-	if (t->op == LEAF)
-		return naive_term(t, m);
-	for (size_t i = 0; i < t->kids; i++) {
-		bool holds = naive(t->kid[i], m);
-
-		all = all && holds;
-		any = any || holds;
-	}
-	return t->op == NOT ? !all : t->op == AND ? all : any;
-}
-
-/* ---- random filters ----------------------------------------------------------------- */
-
-static void quoted(struct buf *out, const char *text)
-{
-	buf_add_c(out, '"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			buf_add_c(out, '\\');
-		buf_add_c(out, *text);
-	}
-	buf_add_c(out, '"');
-}
-
-static void random_pattern(struct world *w, const char *from, char out[80])
-{
-	size_t n = strlen(from);
-	size_t at = n > 3 && below(w, 3) == 0 ? below(w, n) : n;
-
-	snprintf(out, 80, "%s", from);
-	if (at < n && (unsigned char)out[at] < 0x80) /* not into a character */
-		out[at] = '*';
-}
-
-static void random_date(struct world *w, struct tree *t, struct buf *out)
-{
-	int64_t at = START + (int64_t)below(w, (uint64_t)((w->n ? w->last_s - START : 0) + 86400));
-	int64_t back = (int64_t)below(w, 40);
-	char sign = "+-"[below(w, 2)];
-
-	if (below(w, 3) == 0 && w->n > 0)
-		at = w->items[below(w, w->n)].date_s;
-	t->lo = INT64_MIN;
-	t->hi = INT64_MAX;
-	switch (below(w, 4)) {
-	case 0: /* that second */
-		t->lo = at;
-		t->hi = at + 1;
-		buf_addf(out, "date:%lld", (long long)at);
-		return;
-	case 1: /* that day */
-		t->lo = at / 86400 * 86400;
-		t->hi = t->lo + 86400;
-		buf_addf(out, "date:2023-03-%02d", (int)((t->lo - START) / 86400) + 1);
-		return;
-	case 2:
-		at = w->now_s - back * 3600;
-		buf_addf(out, "date:%lldh%c", (long long)back, sign);
-		break;
-	default:
-		buf_addf(out, "date:%lld%c", (long long)at, sign);
-		break;
-	}
-	*(sign == '+' ? &t->lo : &t->hi) = at;
-}
-
-static void random_kind(struct world *w, struct tree *t, struct buf *out)
-{
-	static const char *const sources[] = { "hunting_ruleset", "retrohunt_job", "collection",
-					       "threat_actor", "threat_profile" };
-	static const char *const entities[] = { "file", "url", "domain", "ip_address" };
-	uint64_t k;
-
-	switch (below(w, 3)) {
-	case 0:
-		k = below(w, 5);
-		t->term = T_SOURCE;
-		if (k < 4)
-			t->source[k + 1] = true;
-		buf_addf(out, "source_type:%s", sources[k]);
-		return;
-	case 1:
-		k = below(w, 2);
-		t->term = T_SOURCE;
-		t->source[2 * k + 1] = t->source[2 * k + 2] = true;
-		buf_addf(out, "Origin:%s", k ? "SUBSCRIPTIONS" : "hunting");
-		return;
-	default:
-		k = below(w, 4);
-		t->term = T_ENTITY_KIND;
-		t->entity[k + 1] = true;
-		buf_addf(out, "entity_type:%s", entities[k]);
-		return;
-	}
-}
-
-static void random_text(struct world *w, struct tree *t, struct buf *out)
-{
-	const char *from = PICK(w, words);
-
-	if (w->n > 0 && below(w, 2)) {
-		const struct model_item *m = &w->items[below(w, w->n)];
-
-		from = below(w, 2) ? m->id : m->tag_count ? m->tags[0] : m->label;
-	}
-	random_pattern(w, from, t->text);
-	switch (below(w, 4)) {
-	case 0:
-		t->term = T_TAG;
-		buf_add_z(out, below(w, 2) ? "tag:" : "notification_tag:");
-		break;
-	case 1:
-		t->term = T_NAME;
-		buf_add_z(out, "source_name:");
-		break;
-	case 2:
-		t->term = T_ENTITY;
-		snprintf(t->text, sizeof t->text, "%s", w->n ? w->items[below(w, w->n)].id : "x");
-		buf_add_z(out, "entity_id:");
-		break;
-	default:
-		t->term = T_ANY;
-		break;
-	}
-	quoted(out, t->text);
+	return (struct filter_env){ .now_s = w->now_s, .hash = gen_hash };
 }
 
 static struct tree *random_tree(struct world *w, struct arena *a, unsigned depth, struct buf *out)
 {
-	struct tree *t = arena_must(a, sizeof *t);
-	uint64_t dice = below(w, depth == 0 ? 4 : 10);
+	struct gen g = {
+		.r = &w->r, .now_s = w->now_s, .last_s = w->last_s, .items = w->items, .n = w->n
+	};
 
-	if (dice < 4) {
-		t->op = LEAF;
-		if (dice == 0) {
-			t->term = T_DATE;
-			random_date(w, t, out);
-		} else if (dice == 1) {
-			random_kind(w, t, out);
-		} else if (below(w, 4) == 0) {
-			t->term = T_SOURCE_ID;
-			t->id = 1 + (int64_t)below(w, 7);
-			buf_addf(out, "source_id:%d", (int)t->id);
-		} else {
-			random_text(w, t, out);
-		}
-		return t;
-	}
-	t->op = dice < 6 ? NOT : dice < 8 ? AND : OR;
-	t->kids = t->op == NOT ? 1 : 2 + below(w, 2);
-	for (size_t i = 0; i < t->kids; i++) {
-		if (t->op == NOT)
-			buf_add_z(out, "not ");
-		else if (i > 0)
-			buf_add_z(out, t->op == OR ? " or " : below(w, 2) ? " AND " : " ");
-		buf_add_c(out, '(');
-		t->kid[i] = random_tree(w, a, depth - 1, out);
-		buf_add_c(out, ')');
-	}
-	return t;
+	return gen_filter(&g, a, depth, out);
 }
 
 /* ---- the world moves ------------------------------------------------------------------ */
@@ -354,8 +56,12 @@ static void fill(struct world *w, struct model_item *m)
 	m->entity = 1 + (uint32_t)below(w, 4);
 	if (m->entity <= STREAM_URL) {
 		uint64_t k = below(w, FILES);
+		const char *url = PICK(w, urls);
 
-		sha256_of(&k, sizeof k, m->sha256);
+		if (m->entity == STREAM_URL && below(w, 2))
+			sha256_of(url, strlen(url), m->sha256);
+		else
+			sha256_of(&k, sizeof k, m->sha256);
 		hex_encode(m->sha256, 32, m->id);
 	} else {
 		snprintf(m->id, sizeof m->id, "%s",
