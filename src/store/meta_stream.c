@@ -503,26 +503,6 @@ int stream_row(struct sql_conn *conn, struct arena *arena, int64_t seq, struct s
 	return 0;
 }
 
-int stream_entry_item(const struct stream_entry *e, struct arena *arena, struct stream_item *ret,
-		      struct err *err)
-{
-	struct str *tags;
-	size_t count;
-
-	TRY(stream_tags_parse(arena, e->tags, &tags, &count, err));
-	*ret = (struct stream_item){
-		.date_s = e->date_s,
-		.source_kind = e->source_kind,
-		.entity_kind = e->entity_kind,
-		.source_id = e->source_id,
-		.label = e->label,
-		.entity_id = e->entity_id,
-		.tags = tags,
-		.tag_count = count,
-	};
-	return 0;
-}
-
 /* ---- going ---------------------------------------------------------------------------- */
 
 int stream_bury(struct sql_conn *conn, int64_t seq, struct err *err)

@@ -407,23 +407,47 @@ static int64_t next_in_ranges(const struct iter_and_args *and, int64_t key)
 	return and->ranges[lo].lo > key ? and->ranges[lo].lo : key;
 }
 
+/* What filters look at. The rest of a row, snippets among it, may be long. */
+#define ITEM_SQL                                                                                   \
+	"SELECT s.date_s, s.source_kind, s.source_id, s.entity_kind, s.entity_id, s.tags, "        \
+	"l.label FROM sighting s JOIN source_label l ON l.id = s.label_id "                        \
+	"WHERE s.seq = ?1 AND s.state = 0"
+
+static int check_item(const struct iter_and_args *and, const struct sql_query *q,
+		      struct arena *scratch, bool *ret, struct err *err)
+{
+	struct stream_item item = { .date_s = sql_i64(q, 0),
+				    .source_kind = (uint32_t)sql_i64(q, 1),
+				    .source_id = sql_i64(q, 2),
+				    .entity_kind = (uint32_t)sql_i64(q, 3),
+				    .entity_id = sql_str(q, 4),
+				    .label = sql_str(q, 6) };
+	struct str *tags;
+
+	TRY(stream_tags_parse(scratch, sql_str(q, 5), &tags, &item.tag_count, err));
+	item.tags = tags;
+	*ret = true;
+	for (size_t i = 0; *ret && i < and->check_count; i++)
+		*ret = filter_match(and->checks[i], &item) != and->checks_negated[i];
+	return 0;
+}
+
 static int check_row(struct iter *it, int64_t key, bool *ret, struct err *err)
 {
-	const struct iter_and_args *and = &it->u.and;
-	struct arena *scratch = arena_new("stream check", 1024 * 1024);
-	struct stream_entry e;
-	struct stream_item item;
-	int64_t owner;
+	AUTO(sql_end) struct sql_query q = { 0 };
+	struct arena *scratch;
+	bool row;
 	int rc;
 
-	rc = stream_row(it->cx->conn, scratch, it->cx->oldest_first ? key : -key, &e, &owner, err);
-	if (rc == 0)
-		rc = stream_entry_item(&e, scratch, &item, err);
-	*ret = rc == 0;
-	for (size_t i = 0; rc == 0 && *ret && i < and->check_count; i++)
-		*ret = filter_match(and->checks[i], &item) != and->checks_negated[i];
+	*ret = false;
+	TRY(sql_start(&q, it->cx->conn, ITEM_SQL, err, SQL_I64(it->cx->oldest_first ? key : -key)));
+	TRY(sql_next(&q, &row, err));
+	if (!row)
+		return 0;
+	scratch = arena_new("stream check", 1024 * 1024);
+	rc = check_item(&it->u.and, &q, scratch, ret, err);
 	arena_free(scratch);
-	return rc == -ERR_NOT_FOUND ? 0 : rc;
+	return rc;
 }
 
 /* Is the key in nothing that is to be left out, and does every check hold? */

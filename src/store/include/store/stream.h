@@ -151,7 +151,4 @@ MUST_USE int stream_tags_normalise(struct arena *arena, const struct str *tags, 
 /* A stored JSON array of strings as strings. ERR_CORRUPT if it is none. */
 MUST_USE int stream_tags_parse(struct arena *arena, struct str json, struct str **ret,
 			       size_t *ret_count, struct err *err);
-/* What an entry looks like to filter_match; the tags go into the arena. */
-MUST_USE int stream_entry_item(const struct stream_entry *e, struct arena *arena,
-			       struct stream_item *ret, struct err *err);
 #endif
