@@ -24,6 +24,7 @@ import lint
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "check"  # logs and JUnit files of the last run
+FUZZ_SECONDS = 6  # for each target; `make fuzz-smoke` gives them longer
 WARM_LIMIT_S = 25 * 60  # the engine and the compiler's objects already cached
 FAILURE_LINES_MAX = 120  # of one failed test, the end; the whole is in OUT
 
@@ -187,6 +188,18 @@ def lint_checks(report, built, only):
                 report.passed += 1
 
 
+def fuzz_smoke(report):
+    """Each fuzz target for some seconds, all of them counted."""
+    targets = len(list((ROOT / "fuzz").glob("fuzz_*.c")))
+    with Stage(report, f"fuzz targets, {FUZZ_SECONDS} s each"):
+        status, output = run_logged(["tools/fuzz_smoke.sh"], "fuzz-smoke", {"FUZZ_SECONDS": str(FUZZ_SECONDS)})
+        found = re.search(r"^(\d+) passed, 0 failed$", output, re.M)
+        if status != 0 or not found or int(found.group(1)) != targets:
+            report.fail("fuzz_smoke", f"{output}\nof {targets} targets")
+        else:
+            report.passed += targets
+
+
 def run(args, report):
     only = args.only
     full = not args.fast
@@ -194,6 +207,7 @@ def run(args, report):
         # A selection builds the other variants only when it names them.
         "lint": full and (not only or "lint" in only),
         "asan": full and (not only or "asan" in only),
+        "fuzz": full and (not only or "fuzz_smoke" in only),
     }
     if not build_engine(report):
         return
@@ -215,6 +229,8 @@ def run(args, report):
         lint_checks(report, built, only)
     if want["asan"] and build(report, "asan"):
         ctest(report, "asan", "asan.", label="unit", only=only.replace("asan.", "") if only else None)
+    if want["fuzz"] and build(report, "fuzz"):
+        fuzz_smoke(report)
 
 
 def main():
