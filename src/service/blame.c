@@ -27,9 +27,9 @@
  * of halving. So all these scans have a shorter limit (inquiry_limit), which proves
  * nothing by itself: a half above it is halved on, and a single ruleset above it is
  * guilty only
- *   - if all the others together took but a small part of the time in which the scan
- *     of all had not ended: then the rest of it was this one's; or
- *   - if it alone, in a last scan, exceeds the whole limit.
+ *   - if it alone, in a last scan, exceeds the whole limit; or
+ *   - if it exceeds a third of that, and all the others of the very set whose scan had
+ *     not ended took but a small part of its time together: the rest was this one's.
  * After INQUIRY_LIMITS of that limit the last scans are left out: what they were for
  * is named as not run, and accused of nothing.
  */
@@ -41,6 +41,8 @@ enum {
 	LIMIT_PART = 30, /* of the scan's time limit: an inquiry's scans get this, at least … */
 	LIMIT_LEAST_MS = 1000,      /* … this */
 	LIMIT_BYTES_PER_MS = 10000, /* and a large sample more, as if read at 10 MB/s */
+	REST_PART = 10, /* all others took no more than this part of it: then it was one's own */
+	PROOF_PART = 3, /* and this part, taken by it alone, is proof enough */
 	INQUIRY_LIMITS = 4,
 };
 
@@ -358,14 +360,13 @@ static void sentence(struct inquiry *q)
 }
 
 /* One ruleset by itself: innocent, accused, or slow and to be judged at the end. */
-static int try_one(struct inquiry *q, const struct suspect *suspect, bool *ret_ran, struct err *err)
+static int try_one(struct inquiry *q, const struct suspect *suspect, struct err *err)
 {
 	enum ending end;
 
 	TRY(try_suspects(q, suspect, 1, &end, err));
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
-	*ret_ran = end == RAN;
 	if (end == RAN)
 		return 0;
 	if (end == HUNG && q->limit_ms < q->svc->options.scan_timeout_ms) {
@@ -380,14 +381,13 @@ static int halve(struct inquiry *q, const struct suspect *suspects, size_t n, bo
 		 struct err *err)
 {
 	enum ending end = HUNG;
-	bool ran;
 
 	if (n == 0 || q->sample_is_it)
 		return 0;
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
 	if (n == 1)
-		return try_one(q, suspects, &ran, err);
+		return try_one(q, suspects, err);
 	if (!is_known)
 		TRY(try_suspects(q, suspects, n, &end, err));
 	if (hunt_stops(q->svc))
@@ -406,13 +406,11 @@ static bool is_remembered(const struct blame_memory *m, const struct live_source
 	return false;
 }
 
-/* Those accused lately, first; *ret_caught: one of them did harm again. They are taken out. */
-static int try_remembered(struct inquiry *q, bool *ret_caught, struct err *err)
+/* Those accused lately, first; they are taken out. */
+static int try_remembered(struct inquiry *q, struct err *err)
 {
 	size_t first = 0;
-	bool ran;
 
-	*ret_caught = false;
 	for (size_t i = 0; i < q->count; i++) {
 		if (is_remembered(q->memory, &q->suspects[i].source)) {
 			struct suspect s = q->suspects[first];
@@ -421,10 +419,8 @@ static int try_remembered(struct inquiry *q, bool *ret_caught, struct err *err)
 			q->suspects[i] = s;
 		}
 	}
-	for (size_t i = 0; i < first && !q->sample_is_it; i++) {
-		TRY(try_one(q, &q->suspects[i], &ran, err));
-		*ret_caught |= !ran;
-	}
+	for (size_t i = 0; i < first && !q->sample_is_it; i++)
+		TRY(try_one(q, &q->suspects[i], err));
 	q->suspects += first;
 	q->count -= first;
 	return 0;
@@ -441,37 +437,44 @@ static void name_unjudged(struct inquiry *q, const struct suspect *suspect)
 			   STR("took too long where there was no time left to look into it"));
 }
 
-/* Alone, with all the time that a scan has. */
-static int try_long(struct inquiry *q, const struct suspect *suspect, struct err *err)
+/* Alone, with so much time. */
+static int try_long(struct inquiry *q, const struct suspect *suspect, uint32_t limit_ms,
+		    struct err *err)
 {
-	uint32_t limit_ms = q->limit_ms;
+	uint32_t short_ms = q->limit_ms;
 	enum ending end;
 	int rc;
 
-	q->limit_ms = q->svc->options.scan_timeout_ms;
-	rc = try_suspects(q, suspect, 1, &end, err);
 	q->limit_ms = limit_ms;
+	rc = try_suspects(q, suspect, 1, &end, err);
+	q->limit_ms = short_ms;
 	if (hunt_stops(q->svc))
 		return err_set(err, ERR_CLOSED, "stopping");
 	return rc || end == RAN ? rc : accuse(q, suspect, err);
 }
 
-static int judge_slow(struct inquiry *q, struct err *err)
+/*
+ * Was it this one that the scan with all rulesets, these very ones, had no end for?
+ * Then it need not show again that it takes all that time.
+ */
+static bool must_be_it(const struct inquiry *q)
 {
 	const uint64_t all_us = (uint64_t)q->svc->options.scan_timeout_ms * 1000;
-	char cause[160];
 
-	if (q->slow_count == 1 && q->job->timed_out && q->ran_us <= all_us / LIMIT_PART * 3) {
-		snprintf(cause, sizeof cause,
-			 "with all rulesets the scan took longer than %u ms, without this one %llu "
-			 "ms",
-			 q->svc->options.scan_timeout_ms, (unsigned long long)(q->ran_us / 1000));
-		q->cause = arena_str(q->arena, str_of(cause));
-		return accuse(q, q->slow[0], err);
-	}
+	return q->slow_count == 1 && q->job->hung_generation == q->job->set->generation &&
+	       q->ran_us <= all_us / REST_PART;
+}
+
+static int judge_slow(struct inquiry *q, struct err *err)
+{
+	uint32_t limit_ms = q->svc->options.scan_timeout_ms;
+
+	if (must_be_it(q))
+		limit_ms =
+			limit_ms / PROOF_PART > q->limit_ms ? limit_ms / PROOF_PART : q->limit_ms;
 	for (size_t i = 0; i < q->slow_count && !q->sample_is_it; i++) {
 		if (clock_mono_us(clock_system()) < q->end_us)
-			TRY(try_long(q, q->slow[i], err));
+			TRY(try_long(q, q->slow[i], limit_ms, err));
 		else
 			name_unjudged(q, q->slow[i]);
 	}
@@ -530,7 +533,7 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 	struct quarantine_row *rows;
 	struct sql_conn *conn;
 	size_t n;
-	bool ran = false, caught = false;
+	bool ran = false;
 	int rc;
 
 	TRY(sql_reader_take(&conn, q->svc->db, err));
@@ -545,7 +548,7 @@ static int inquire_rulesets(struct inquiry *q, struct live_set *set, struct err 
 	if (!ran) {
 		size_t count = q->count;
 
-		TRY(try_remembered(q, &caught, err));
+		TRY(try_remembered(q, err));
 		TRY(halve(q, q->suspects, q->count, n == 0 && q->count == count, err));
 		TRY(judge_slow(q, err));
 	}

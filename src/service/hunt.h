@@ -124,7 +124,9 @@ struct hunt_job {
 	bool is_last_step; /* and the completion with them */
 	struct hunt_guilt *guilt;
 	size_t guilt_count;
-	bool timed_out; /* what makes it a suspect: a scan with all rules exceeded its time */
+	/* what makes it a suspect: a scan with all rules exceeded its time … */
+	bool timed_out;
+	int64_t hung_generation;        /* … with this live set; -1: none that is known */
 	struct hunt_left_out *left_out; /* not run, without anybody's guilt */
 	size_t left_out_count;
 	unsigned failures; /* commits of it that failed for a lasting reason */

@@ -52,6 +52,7 @@ struct hunt_job *hunt_job_new(struct service *svc, struct claim_batch *batch, si
 	job->svc = svc;
 	job->batch = batch;
 	job->row = &batch->rows[index];
+	job->hung_generation = -1;
 	job->arena = arena_new("hunt job", JOB_ARENA_MAX);
 	buf_init(&job->settled, SHA256_BYTES * BUNDLE_DEPTH_MAX);
 	job->identified = job->row->file.identified;

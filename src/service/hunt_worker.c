@@ -256,9 +256,9 @@ static void worker_end_scan(struct worker *w)
 		hunt_job_skip(job, str_of(err.msg));
 		hunt_job_complete(job);
 	} else {
+		job->hung_generation = rc == -ERR_TIMEOUT ? job->set->generation : -1;
 		job->set = live_set_unref(job->set);
 		hunt_job_reset(job);
-		job->timed_out = rc == -ERR_TIMEOUT;
 		suspects_add(w->hunt, job, err.msg);
 	}
 	crash_note(0);

@@ -47,7 +47,7 @@ static int defer_apply(struct sql_conn *conn, struct write_req *req, struct err 
 	const struct defer_req *d = (struct defer_req *)req;
 
 	return analysis_defer(conn, d->job->row->id, str_of(d->hunt->svc->instance),
-			      d->job->timed_out ? ANALYSIS_HUNG : ANALYSIS_KILLED, err);
+			      d->job->hung_generation >= 0 ? ANALYSIS_HUNG : ANALYSIS_KILLED, err);
 }
 
 static void defer_done(struct write_req *req, int rc, const struct err *err)
@@ -134,7 +134,6 @@ static void claim_suspects(struct hunt *h)
 	for (size_t i = 0; rc == 0 && i < c.n; i++) {
 		struct hunt_job *job = hunt_job_new(h->svc, c.batch, i);
 
-		job->timed_out = job->row->suspect == ANALYSIS_HUNG;
 		h->held++;
 		blamed_add_locked(h, job, "harmed a scanner before");
 	}
