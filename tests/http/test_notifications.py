@@ -2,8 +2,10 @@
 
 import datetime
 import hashlib
+import io
 import re
 import time
+import zipfile
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -111,6 +113,20 @@ def test_files_with_their_context(reader):
         for name in ("date", "snippet", "source_country", "source_key", "tags"):
             assert c[f"notification_{name}"] == n[name]
     assert ids(reader.all(FILES, limit=40)) == [n["file_sha256"] for n in notifications.values()]
+
+
+def test_a_match_inside_a_container(api):
+    mark = marker()
+    api.ruleset(rules_for(mark), "inside")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("inner.txt", f"{mark} " * 9)
+    outer = api.hunt(packed.getvalue())
+    inner = hashlib.sha256((f"{mark} " * 9).encode()).hexdigest()
+    found = {n["attributes"]["file_sha256"]: n["attributes"]["match_in_subfile"] for n in api.get(PATH).json()["data"]}
+    assert found == {outer: True, inner: False}
+    files = {f["id"]: f["context_attributes"]["match_in_subfile"] for f in api.get(FILES).json()["data"]}
+    assert files == found
 
 
 def test_orders_and_pages(reader):
