@@ -257,7 +257,7 @@ void weir_empty(const struct bench *b)
 
 		sha256_of(buf, n, sha256);
 		hex_encode(sha256, sizeof sha256, hex);
-		must(file_remove(svc, str_of(hex), 0, &err), "removing", &err);
+		must(file_remove(svc, str_of(hex), 0, NULL, &err), "removing", &err);
 	}
 	service_close(svc);
 	free(buf);

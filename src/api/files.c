@@ -297,7 +297,7 @@ static void delete_file_run(void *arg)
 	struct file_call *call = arg;
 	struct http_request *req = call->req;
 	struct err err;
-	int rc = file_remove(call->api->svc, req->params[0], api_user_id(req), &err);
+	int rc = file_remove(call->api->svc, req->params[0], api_user_id(req), NULL, &err);
 
 	if (rc == -ERR_NOT_FOUND)
 		api_not_found(req, "File", req->params[0]);

@@ -183,6 +183,13 @@ int rm_command(const struct options *o)
 
 		if (rc == 0) {
 			printf("removed %s\n", o->words[i]);
+			if (!frame_take_u64(&a.answer)) {
+				say("%s: its bytes could not be erased from the disk yet; a "
+				    "running "
+				    "server tries again, and each start",
+				    o->words[i]);
+				status = STATUS_FAILED;
+			}
 			continue;
 		}
 		say("%s: %s", o->words[i], err.msg);
@@ -192,46 +199,4 @@ int rm_command(const struct options *o)
 	}
 	ask_close(&a);
 	return status;
-}
-
-/* ---- weir verify ---- */
-
-static void print_finding(struct frame *f, void *arg)
-{
-	AUTO(buf_release) struct buf line = BUF_INIT(4096);
-	uint64_t item = frame_take_u64(f);
-
-	(void)arg;
-	if (item != CONTROL_FINDING)
-		return;
-	(void)frame_take_str(f);
-	show_text(&line, frame_take_str(f));
-	printf(STR_FMT "\n", STR_ARG(buf_str(&line)));
-	fflush(stdout);
-}
-
-int verify_command(const struct options *o)
-{
-	uint64_t records, bad;
-	struct asking a;
-	struct err err;
-	int rc;
-
-	if (o->word_count) {
-		say("weir verify takes no words");
-		return STATUS_USAGE;
-	}
-	rc = ask_open(&a, o, &err);
-	if (rc == 0)
-		rc = ask(&a, CONTROL_VERIFY, NULL, 0, print_finding, NULL, &err);
-	if (rc) {
-		ask_close(&a);
-		return fail(&err);
-	}
-	records = frame_take_u64(&a.answer);
-	bad = frame_take_u64(&a.answer);
-	ask_close(&a);
-	printf("%llu records checked, %llu findings\n", (unsigned long long)records,
-	       (unsigned long long)bad);
-	return bad ? STATUS_FAILED : STATUS_OK;
 }

@@ -33,8 +33,8 @@ enum control_kind {
 	CONTROL_USER_REVOKE = 18,  /* name -> */
 	CONTROL_USER_DISABLE = 19, /* name, 0 or 1 -> */
 	CONTROL_USER_LIST = 20,    /* -> items: name, role, email, created, disabled */
-	CONTROL_REMOVE = 21,       /* hash -> */
-	CONTROL_VERIFY = 22,       /* -> items; records, findings */
+	CONTROL_REMOVE = 21,       /* hash -> were the bytes erased, or are they still to be */
+	CONTROL_VERIFY = 22,       /* reclaim, rate -> items; numbers of struct verify_result */
 	CONTROL_INGEST = 23,       /* name, corpus, descriptor -> is new, bytes, analysis */
 	/* folder's name, version, generations kept, adopt, rate, descriptor -> items; numbers */
 	CONTROL_BACKUP = 25,

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "service/backup.h"
-#include "service/files.h"
+#include "service/verify.h"
 
 /* ---- What is watched by the other side ---- */
 
@@ -42,18 +42,17 @@ static struct task task_of(struct connection *c, uint64_t rate)
 
 /* ---- weir verify ---- */
 
-static void verify_found(const char *what, void *arg)
-{
-	send_finding("all", what, arg);
-}
-
 int control_verify(struct connection *c, struct frame *f, struct err *err)
 {
-	uint64_t records, bad;
+	struct verify_options options = { .reclaim = frame_take_u64(f) != 0 };
+	struct task task = task_of(c, frame_take_u64(f));
+	struct verify_result r;
 
-	(void)f;
-	TRY(service_verify(c->svc, verify_found, is_over, c, &records, &bad, err));
-	ANSWER(c, CONTROL_OK, FIELD_U64(records), FIELD_U64(bad));
+	if (f->bad)
+		return err_set(err, ERR_INVALID, "no options were sent");
+	TRY(service_verify(c->svc, &options, &task, &r, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(r.records), FIELD_U64(task.findings), FIELD_U64(r.loose),
+	       FIELD_U64(r.loose_bytes), FIELD_U64(r.reclaimed));
 	return 0;
 }
 

@@ -143,8 +143,10 @@ static int do_user_list(struct connection *c, struct frame *f, struct err *err)
 
 static int do_remove(struct connection *c, struct frame *f, struct err *err)
 {
-	TRY(file_remove(c->svc, frame_take_str(f), OPERATOR_ID, err));
-	connection_answer(c, CONTROL_OK, NULL, 0);
+	bool erased;
+
+	TRY(file_remove(c->svc, frame_take_str(f), OPERATOR_ID, &erased, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(erased));
 	return 0;
 }
 

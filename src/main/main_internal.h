@@ -7,7 +7,7 @@
 enum {
 	STATUS_OK = 0,
 	STATUS_FAILED = 1, /* or, of several things, some */
-	STATUS_USAGE = 2   /* or nothing to do */
+	STATUS_USAGE = 2   /* or nothing to do; of verify also: it could not look */
 };
 
 /* ---- Commands: each returns its exit status and says on standard error what went wrong ---- */

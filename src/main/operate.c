@@ -8,103 +8,23 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/json.h"
-#include "progress.h"
+#include "report.h"
 #include "service/backup.h"
 
-/*
- * weir backup and weir restore. What is said is the same for both: findings as
- * they come, the outcome in one line, or all of it as one JSON object.
- */
+/* weir backup, weir restore, weir verify. */
 enum {
-	JSON_BYTES_MAX = 8 << 20, /* findings beyond are counted, not printed */
-	FINDING_BYTES_MAX = 8192,
-	EVERY_S_MAX = 86400,
 	KEEP_MAX = 10000,
 };
 
-/* The outcome on its way to the screen. */
-struct report {
-	struct progress view;
-	bool as_json;
-	struct buf findings; /* as elements of a JSON array */
-	uint64_t finding_count;
+struct outcome {
+	const struct backup_result *result;
+	bool is_backup;
 };
 
-/* ---- Options ---- */
-
-static bool read_number(const struct options *o, enum option_id id, const char *otherwise,
-			uint64_t min, uint64_t max, uint64_t *ret)
+static void put_result_json(struct json *j, const void *arg)
 {
-	const char *text = option_value(o, id, otherwise);
-
-	if (str_to_u64(str_of(text), max, ret) && *ret >= min)
-		return true;
-	say("'--%s' is a number, %" PRIu64 " to %" PRIu64 ", not '%s'", option_name(id), min, max,
-	    text);
-	return false;
-}
-
-static bool read_rate(const struct options *o, uint64_t *ret)
-{
-	const char *text = option_value(o, OPTION_rate, "0");
-
-	if (settings_parse_bytes(str_of(text), ret) && (*ret || !option_given(o, OPTION_rate)))
-		return true;
-	say("'--rate' is a number of bytes, as 50MB, not '%s'", text);
-	return false;
-}
-
-static bool report_init(struct report *r, const struct options *o, const char *command)
-{
-	uint64_t every_s;
-
-	if (!read_number(o, OPTION_every, "5", 0, EVERY_S_MAX, &every_s))
-		return false;
-	*r = (struct report){ .as_json = option_given(o, OPTION_json),
-			      .findings = BUF_INIT(JSON_BYTES_MAX) };
-	progress_init(&r->view, command, every_s);
-	return true;
-}
-
-/* ---- What is said ---- */
-
-static void report_finding(struct report *r, struct str check, struct str text)
-{
-	AUTO(buf_release) struct buf line = BUF_INIT(FINDING_BYTES_MAX);
-
-	r->finding_count++;
-	if (!r->as_json) {
-		show_text(&line, text);
-		progress_line(&r->view, buf_str(&line));
-		return;
-	}
-	buf_add_z(&line, r->findings.n ? ",{\"check\":" : "{\"check\":");
-	json_escape(&line, check);
-	buf_add_z(&line, ",\"text\":");
-	json_escape(&line, text);
-	buf_add_c(&line, '}');
-	if (!buf_failed(&line) && r->findings.n + line.n <= JSON_BYTES_MAX)
-		buf_add(&r->findings, line.p, line.n);
-}
-
-static void report_item(struct frame *f, void *arg)
-{
-	uint64_t item = frame_take_u64(f);
-	struct str name = frame_take_str(f);
-	struct report *r = arg;
-	uint64_t done;
-
-	if (item == CONTROL_FINDING) {
-		report_finding(r, name, frame_take_str(f));
-	} else if (item == CONTROL_PROGRESS) {
-		done = frame_take_u64(f);
-		progress_tick(&r->view, name, done, frame_take_u64(f));
-	}
-}
-
-static void put_result_json(struct json *j, const struct backup_result *b, bool is_backup)
-{
+	const struct outcome *o = arg;
+	const struct backup_result *b = o->result;
 	char date[32];
 
 	json_kv_i64(j, "generation", (int64_t)b->generation);
@@ -113,37 +33,11 @@ static void put_result_json(struct json *j, const struct backup_result *b, bool 
 	json_kv_i64(j, "sample_bytes", (int64_t)b->sample_bytes);
 	json_kv_i64(j, "packs", (int64_t)b->packs);
 	json_kv_i64(j, "bytes", (int64_t)b->bytes);
-	if (!is_backup)
+	if (!o->is_backup)
 		return;
 	json_kv_i64(j, "packs_copied", (int64_t)b->packs_copied);
 	json_kv_i64(j, "bytes_copied", (int64_t)b->bytes_copied);
 	json_kv_i64(j, "removed_meanwhile", (int64_t)b->removed);
-}
-
-/* One object: the outcome or the error, and what was found. */
-static void print_json(struct report *r, const struct backup_result *b, bool is_backup,
-		       const struct err *err)
-{
-	AUTO(buf_release) struct buf out = BUF_INIT(2 * JSON_BYTES_MAX);
-	struct json j;
-
-	json_init(&j, &out);
-	json_obj(&j);
-	if (b)
-		put_result_json(&j, b, is_backup);
-	else
-		json_kv_z(&j, "error", err->msg);
-	json_key(&j, "seconds");
-	json_f64(&j, progress_seconds(&r->view));
-	json_kv_i64(&j, "finding_count", (int64_t)r->finding_count);
-	json_key(&j, "findings");
-	json_arr(&j);
-	if (r->findings.n)
-		json_raw(&j, buf_str(&r->findings));
-	json_arr_end(&j);
-	json_obj_end(&j);
-	json_end(&j);
-	printf(STR_FMT "\n", STR_ARG(buf_str(&out)));
 }
 
 static void put_amount(struct buf *out, const struct backup_result *b)
@@ -178,7 +72,8 @@ static int report_end(struct report *r, int rc, const struct backup_result *b, c
 
 	progress_end(&r->view);
 	if (r->as_json)
-		print_json(r, rc ? NULL : b, is_backup, err);
+		report_print_json(r, rc ? NULL : put_result_json, &(struct outcome){ b, is_backup },
+				  err);
 	else if (rc)
 		say("%s", err->msg);
 	if (rc == 0 && !r->as_json) {
@@ -193,7 +88,7 @@ static int report_end(struct report *r, int rc, const struct backup_result *b, c
 		printf(STR_FMT "\n", STR_ARG(buf_str(&line)));
 	}
 	fflush(stdout);
-	buf_release(&r->findings);
+	report_release(r);
 	return rc || r->finding_count ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -313,4 +208,92 @@ int restore_command(const struct options *o)
 	task.arg = &r;
 	rc = backup_restore(&options, &task, &result, &err);
 	return report_end(&r, rc, &result, check ? "checked" : "restored", &err);
+}
+
+/* ---- weir verify ---- */
+
+/* Of struct verify_result, as the server counted. */
+struct verified {
+	uint64_t records, findings, loose, loose_bytes, reclaimed;
+};
+
+static void put_verified_json(struct json *j, const void *arg)
+{
+	const struct verified *v = arg;
+
+	json_kv_i64(j, "records", (int64_t)v->records);
+	json_kv_i64(j, "loose", (int64_t)v->loose);
+	json_kv_i64(j, "loose_bytes", (int64_t)v->loose_bytes);
+	json_kv_i64(j, "reclaimed", (int64_t)v->reclaimed);
+}
+
+static void print_verified(const struct verified *v)
+{
+	AUTO(buf_release) struct buf line = BUF_INIT(1024);
+
+	buf_addf(&line, "%" PRIu64 " records checked, %" PRIu64 " findings", v->records,
+		 v->findings);
+	if (v->loose) {
+		buf_addf(&line, "; %" PRIu64 " records (", v->loose);
+		progress_put_bytes(&line, (double)v->loose_bytes);
+		buf_add_z(&line, v->reclaimed ? ") belonged to no sample and are erased"
+					      : ") belong to no sample: 'weir verify --reclaim' "
+						"erases them");
+	}
+	printf(STR_FMT "\n", STR_ARG(buf_str(&line)));
+}
+
+static int verify_ask(struct session *s, struct report *r, const struct options *o, uint64_t rate,
+		      struct verified *ret, struct err *err)
+{
+	AUTO(buf_release) struct buf request = BUF_INIT(1024);
+	struct frame_in *link;
+	struct frame answer;
+	size_t at = frame_begin(&request, CONTROL_VERIFY, 1);
+
+	frame_u64(&request, option_given(o, OPTION_reclaim));
+	frame_u64(&request, rate);
+	frame_end(&request, at);
+	TRY(session_link(s, &link, err));
+	TRY(session_call(link, buf_str(&request), report_item, r, &answer, err));
+	ret->records = frame_take_u64(&answer);
+	ret->findings = frame_take_u64(&answer);
+	ret->loose = frame_take_u64(&answer);
+	ret->loose_bytes = frame_take_u64(&answer);
+	ret->reclaimed = frame_take_u64(&answer);
+	return 0;
+}
+
+/* Clean, findings, or it could not be looked: 0, 1, 2. */
+int verify_command(const struct options *o)
+{
+	struct verified v = { 0 };
+	struct session *s = NULL;
+	struct err err = { 0 };
+	struct report r;
+	uint64_t rate;
+	int rc;
+
+	if (o->word_count) {
+		say("weir verify takes no words");
+		return STATUS_USAGE;
+	}
+	if (!read_rate(o, &rate) || !report_init(&r, o, "verify"))
+		return STATUS_USAGE;
+	r.findings_are_output = true;
+	rc = session_open_existing(&s, &o->settings, &err);
+	if (rc == 0)
+		rc = verify_ask(s, &r, o, rate, &v, &err);
+	session_close(s);
+	progress_end(&r.view);
+	if (r.as_json)
+		report_print_json(&r, rc ? NULL : put_verified_json, &v, &err);
+	else if (rc)
+		say("%s", err.msg);
+	else
+		print_verified(&v);
+	report_release(&r);
+	if (rc)
+		return STATUS_USAGE;
+	return v.findings ? STATUS_FAILED : STATUS_OK;
 }

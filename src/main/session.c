@@ -152,10 +152,12 @@ int session_open(struct session **ret, const struct settings *settings, bool hun
 int session_open_existing(struct session **ret, const struct settings *settings, struct err *err)
 {
 	const char *data = settings_text(settings, SETTING_data);
-	char path[4096];
+	char path[4096], restoring[4096];
 
 	snprintf(path, sizeof path, "%s/weir.db", data);
-	if (access(path, F_OK) != 0)
+	snprintf(restoring, sizeof restoring, "%s/restoring", data);
+	/* What is only half a folder is opened, to be told what it is. */
+	if (access(path, F_OK) != 0 && access(restoring, F_OK) != 0)
 		return err_sys(err, errno, "there is no data folder at '%s'", data);
 	return session_open(ret, settings, false, err);
 }

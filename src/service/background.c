@@ -11,6 +11,8 @@ enum {
 	TICK_MS = 1000,
 	STEP_ROWS = 500, /* rows in one transaction: a few milliseconds of the writer */
 	RETENTION_EVERY_S = 600,
+	ERASE_EVERY_S = 30, /* an erasure that failed is tried again, at first … */
+	ERASE_EVERY_MAX_S = 3600,
 	OPERATION_DAYS = 30, /* an ended operation can be looked at */
 	/*
 	 * A clock that was set may be wrong, and what retention removes is gone: it waits
@@ -37,6 +39,8 @@ struct background {
 	/* the thread's own */
 	struct clock_watch clock;
 	int64_t retention_due_us; /* monotonic */
+	int64_t erase_due_s; /* when erasures that failed are tried again; 0: there are none */
+	int64_t erase_every_s;
 };
 
 struct step_req {
@@ -119,6 +123,49 @@ static bool retention_is_due(struct background *b)
 	return true;
 }
 
+/* ---- Erasing ---- */
+
+/* Erasures that failed, once more. */
+static void erasures_again(struct background *b, int64_t now_s)
+{
+	uint64_t left = 0;
+	struct err err;
+
+	if (!b->svc->erasures_left) {
+		b->erase_due_s = 0;
+		return;
+	}
+	if (!b->erase_due_s) {
+		b->erase_every_s = ERASE_EVERY_S;
+		b->erase_due_s = now_s + ERASE_EVERY_S;
+	}
+	if (now_s < b->erase_due_s)
+		return;
+	b->svc->erasures_left = false;
+	if (files_finish_erasures(b->svc, &left, &err) != 0) {
+		log_event(LOG_WARN, "erasures_kept", LOG_Z("error", err.msg));
+		left = 1;
+	}
+	if (!left)
+		return;
+	b->svc->erasures_left = true;
+	b->erase_every_s =
+		2 * b->erase_every_s < ERASE_EVERY_MAX_S ? 2 * b->erase_every_s : ERASE_EVERY_MAX_S;
+	b->erase_due_s = now_s + b->erase_every_s;
+}
+
+/* Records that are no file's. */
+static void garbage_erase(struct background *b)
+{
+	struct pack_locator at;
+	struct err err;
+
+	while (!is_stopping(b) && stored_garbage_take(b->svc, &at)) {
+		if (packs_erase(b->svc->packs, &at, &err) != 0)
+			log_event(LOG_WARN, "bytes_of_no_file_kept", LOG_Z("error", err.msg));
+	}
+}
+
 static void background_thread(void *arg)
 {
 	struct background *b = arg;
@@ -136,6 +183,8 @@ static void background_thread(void *arg)
 			work_off(b, forget_apply, now_s - (int64_t)OPERATION_DAYS * DAY_S,
 				 "retention_failed");
 		}
+		erasures_again(b, now_s);
+		garbage_erase(b);
 		users_flush(b->svc);
 		log_flush();
 		hunt_tick(b->svc);

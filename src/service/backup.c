@@ -1,5 +1,7 @@
 #include "backup_internal.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -29,9 +31,6 @@
  * a slow or remote disk does not keep the write-ahead log from beginning anew.
  */
 static const char snapshot_name[] = "backup.db";
-
-/* Files of the data folder that a backup takes beside database and packs. */
-static const char *const small_files[] = { "cursor.key" };
 
 struct backup {
 	struct service *svc;
@@ -202,6 +201,34 @@ static int copy_one(struct backup *b, const char *from, const char *name, struct
 	return 0;
 }
 
+static void dir_drop(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+/* The folder's secrets, *.key: what was signed before must hold after. */
+static int copy_keys(struct backup *b, struct err *err)
+{
+	AUTO(dir_drop) DIR *dir = opendir(b->svc->io->root);
+	struct dirent *entry;
+
+	if (!dir)
+		return err_sys(err, errno, "cannot list the data folder");
+	while ((entry = readdir(dir)) != NULL) {
+		struct str name = str_of(entry->d_name);
+
+		if (!str_ends(name, STR(".key")) || name.p[0] == '.')
+			continue;
+		if (name.n >= MANIFEST_NAME_BYTES || b->manifest.file_count == MANIFEST_FILES_MAX)
+			return err_set(err, ERR_TOO_LARGE,
+				       "the data folder holds more keys than a backup: '%s'",
+				       entry->d_name);
+		TRY(copy_one(b, entry->d_name, entry->d_name, err));
+	}
+	return 0;
+}
+
 static int copy_files(struct backup *b, struct err *err)
 {
 	struct stat st = { 0 };
@@ -210,8 +237,7 @@ static int copy_files(struct backup *b, struct err *err)
 		return err_set(err, ERR_IO, "the snapshot '%s' is gone", b->snapshot_path);
 	task_step(b->task, "database", (uint64_t)st.st_size);
 	TRY(copy_one(b, snapshot_name, "weir.db", err));
-	for (size_t i = 0; i < sizeof small_files / sizeof small_files[0]; i++)
-		TRY(copy_one(b, small_files[i], small_files[i], err));
+	TRY(copy_keys(b, err));
 	return b->place.io->sync_dir(b->place.io, "", err);
 }
 

@@ -56,7 +56,9 @@ struct upload {
 	/* storing */
 	struct hashes hashes;
 	struct pack_locator at;
-	bool stored;      /* `at` holds the bytes */
+	bool stored; /* `at` holds the bytes */
+	bool kept;   /* and they are a file's */
+	struct stored_hold hold;
 	bool needs_bytes; /* the database knows no copy and we stored none */
 	unsigned rounds;
 	bool existing_only; /* a new analysis of a stored sample, not an upload */
@@ -180,6 +182,10 @@ void upload_free(struct upload *u)
 	pack_stream_free(u->stream);
 	free((char *)(uintptr_t)u->inside.path.p);
 	explicit_bzero(u->password, sizeof u->password);
+	/* Its commit failed, or another upload of the same sample came first. */
+	if (u->stored && !u->kept)
+		stored_garbage_add(u->svc, &u->at);
+	stored_leave(u->svc, &u->hold);
 	free(u);
 }
 
@@ -288,6 +294,7 @@ static void intake_done(struct write_req *req, int rc, const struct err *err)
 		err = &busy;
 	}
 	if (rc == 0) {
+		u->kept = u->outcome.is_new;
 		report_cache_drop(u->svc->reports, u->hashes.sha256);
 		if (u->inside.container_id) {
 			metric_add(METRIC_contained_files_total, 1);
@@ -309,6 +316,7 @@ static int upload_keep_bytes(struct upload *u, struct err *err)
 
 	if (u->stored)
 		return 0;
+	stored_enter(u->svc, &u->hold);
 	if (!u->stream) {
 		TRY(packs_append(u->svc->packs, &u->hashes, u->bytes.p, u->bytes.n, &u->at, err));
 	} else {

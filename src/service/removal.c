@@ -2,11 +2,16 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "inside.h"
 #include "report_cache.h"
 #include "service_internal.h"
 
-/* Removing samples for good: rows first, then the bytes in the pack. */
+/*
+ * Removing samples for good: rows first, in a transaction that notes the bytes as
+ * still to be erased; then the bytes in the pack. What a crash or a failing disk
+ * leaves in between is repeated by the background thread, and at the next start.
+ */
 
 enum {
 	REMOVAL_ARENA_MAX = 1 << 20 /* the file's row and report */
@@ -47,12 +52,15 @@ static int removal_erase(struct service *svc, struct removal *r, struct err *err
 	return writer_call(svc->writer, &r->req, err);
 }
 
-int file_remove(struct service *svc, struct str id, int64_t user_id, struct err *err)
+int file_remove(struct service *svc, struct str id, int64_t user_id, bool *ret_erased,
+		struct err *err)
 {
 	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API },
 			     .svc = svc,
 			     .settled = BUF_INIT(SETTLED_BYTES_MAX) };
 	uint8_t hash[SHA256_BYTES];
+	struct err why;
+	bool erased;
 	size_t n;
 	int rc;
 
@@ -67,13 +75,23 @@ int file_remove(struct service *svc, struct str id, int64_t user_id, struct err 
 	buf_release(&r.settled);
 	TRY(rc);
 	log_record(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
-	return removal_erase(svc, &r, err);
+	/* The sample is gone, whatever the disk says now. */
+	erased = removal_erase(svc, &r, &why) == 0;
+	if (!erased) {
+		log_event(LOG_ERROR, "erasure_failed", LOG_I64("pack", r.at.pack),
+			  LOG_Z("error", why.msg));
+		svc->erasures_left = true;
+	}
+	if (ret_erased)
+		*ret_erased = erased;
+	return 0;
 }
 
-int files_finish_erasures(struct service *svc, struct err *err)
+int files_finish_erasures(struct service *svc, uint64_t *ret_left, struct err *err)
 {
 	int64_t after_id = 0;
 
+	*ret_left = 0;
 	for (;;) {
 		struct removal r = { .erase_id = 0 };
 		struct sql_conn *conn;
@@ -83,12 +101,15 @@ int files_finish_erasures(struct service *svc, struct err *err)
 		TRY(sql_reader_take(&conn, svc->db, err));
 		rc = erase_next(conn, after_id, &r.erase_id, &r.at, err);
 		sql_reader_give(svc->db, conn);
+		metric_set(METRIC_erasures_waiting, (int64_t)*ret_left);
 		if (rc || !r.erase_id)
 			return rc;
 		after_id = r.erase_id;
 		/* A damaged or missing pack keeps nobody from serving what is whole. */
-		if (removal_erase(svc, &r, &why) != 0)
+		if (removal_erase(svc, &r, &why) != 0) {
+			++*ret_left;
 			log_event(LOG_ERROR, "erasure_failed", LOG_I64("pack", r.at.pack),
 				  LOG_Z("error", why.msg));
+		}
 	}
 }

@@ -106,6 +106,7 @@ static int keys_read(struct service *svc, struct err *err)
 
 static int service_open_parts(struct service *svc, struct err *err)
 {
+	uint64_t left;
 	uint8_t id[16];
 
 	rand_bytes(id, sizeof id);
@@ -120,8 +121,9 @@ static int service_open_parts(struct service *svc, struct err *err)
 	TRY(pool_new(&svc->compilers, COMPILER_THREADS, err));
 	svc->reports = report_cache_new();
 	svc->users = user_cache_new();
-	TRY(files_finish_erasures(svc, err));
+	TRY(files_finish_erasures(svc, &left, err));
 	TRY(open_scanning(svc, err));
+	svc->erasures_left = left > 0;
 	return background_start(svc, err);
 }
 
@@ -136,6 +138,7 @@ int service_open(struct service **ret, const struct service_options *options, st
 	svc->clock = options->clock ? options->clock : clock_system();
 	svc->io = options->io;
 	svc->lock_fd = -1;
+	stored_init(&svc->stored);
 	rc = service_open_parts(svc, err);
 	if (rc) {
 		service_close(svc);
@@ -192,6 +195,7 @@ void service_close(struct service *svc)
 	report_cache_free(svc->reports);
 	sql_close(svc->db);
 	packs_close(svc->packs);
+	stored_release(&svc->stored);
 	if (svc->owns_io)
 		io_posix_free(svc->io);
 	if (svc->lock_fd >= 0)

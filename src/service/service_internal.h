@@ -13,6 +13,26 @@ struct pool;
 struct user_cache;
 struct crash_report;
 
+/*
+ * Samples whose bytes are stored and whose rows are not yet. Whoever appends to the packs holds one
+ * from before until the outcome of the commit is known: meanwhile the record may become a file's.
+ */
+enum {
+	STORED_GARBAGE_MAX = 1024 /* more wait for 'weir verify --reclaim' */
+};
+struct stored_hold {
+	struct stored_hold *prev, *next;
+	uint64_t number; /* rising; 0: not held */
+};
+struct stored_holds {
+	struct lock lock;
+	struct cond left;
+	struct stored_hold *first, *last;
+	uint64_t number;
+	struct pack_locator garbage[STORED_GARBAGE_MAX]; /* records that are no file's */
+	size_t garbage_n;
+};
+
 /* See service.h. Members are set up in this order and torn down in reverse. */
 struct service {
 	struct service_options options;
@@ -37,6 +57,8 @@ struct service {
 	struct unpack_stage *unpack;
 	struct hunt *hunt;
 	_Atomic bool backup_runs;
+	_Atomic bool erasures_left; /* of removed samples; the background thread tries again */
+	struct stored_holds stored;
 	struct background *background; /* bulk deletions, retention, user activity */
 };
 
@@ -109,6 +131,25 @@ MUST_USE int instance_key_read(struct service *svc, const char *name, void *ret,
 			       struct err *err);
 
 /* ---- files.c ---- */
-/* Erase the bytes of removed samples that a crash left over; what cannot be is logged. */
-MUST_USE int files_finish_erasures(struct service *svc, struct err *err);
+/* An MD5, SHA-1 or SHA-256 in hex. */
+bool file_hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n);
+
+/* ---- removal.c ---- */
+/* Erase the bytes of removed samples that are left over; what cannot be is logged and counted. */
+MUST_USE int files_finish_erasures(struct service *svc, uint64_t *ret_left, struct err *err);
+
+/* ---- stored.c ---- */
+void stored_init(struct stored_holds *s);
+void stored_release(struct stored_holds *s);
+void stored_enter(struct service *svc, struct stored_hold *h); /* again is fine */
+void stored_leave(struct service *svc, struct stored_hold *h); /* fine if not held */
+struct task;
+/* Until everyone who holds one now has left. false: the task is to stop. */
+/*
+ * Have a record erased that is no file's and will be none, when there is time. What
+ * a stop loses of these stays in the packs, as harmless as before.
+ */
+void stored_garbage_add(struct service *svc, const struct pack_locator *at);
+bool stored_garbage_take(struct service *svc, struct pack_locator *ret); /* false: none */
+bool uploads_wait(struct service *svc, struct task *task);
 #endif

@@ -27,7 +27,7 @@ static void look(struct task *t, int64_t now)
 
 void task_step(struct task *t, const char *step, uint64_t all)
 {
-	t->step = step;
+	snprintf(t->step, sizeof t->step, "%s", step);
 	t->done = 0;
 	t->all = all;
 	look(t, now_us());

@@ -42,6 +42,10 @@ static const char SUBMISSION_ADD[] =
 static const char COUNTER_NEXT[] =
 	"UPDATE counter SET value = value + 1 WHERE name = ?1 RETURNING value";
 static const char COUNTER_GET[] = "SELECT value FROM counter WHERE name = ?1";
+static const char FILE_PLACE[] = "SELECT id, pack, pack_offset, size FROM file WHERE sha256 = ?1";
+static const char PLACE_USED[] =
+	"SELECT 1 FROM file WHERE pack = ?1 AND pack_offset = ?2 "
+	"UNION ALL SELECT 1 FROM erase WHERE pack = ?1 AND pack_offset = ?2 LIMIT 1";
 static const char ERASE_ADD[] =
 	"INSERT INTO erase (pack, pack_offset, len) VALUES (?1, ?2, ?3) RETURNING id";
 static const char ERASE_DONE[] = "DELETE FROM erase WHERE id = ?1";
@@ -188,6 +192,30 @@ int file_row_set_report(struct sql_conn *conn, int64_t id, struct str report,
 {
 	return sql_exec(conn, FILE_SET_REPORT, err, SQL_I64(id), SQL_TEXT(report),
 			SQL_I64(last_analysis_s));
+}
+
+int file_row_place(struct sql_conn *conn, const uint8_t sha256[SHA256_BYTES], int64_t *ret_id,
+		   struct pack_locator *ret_at, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, FILE_PLACE, err, SQL_BLOB(sha256, SHA256_BYTES)));
+	TRY(sql_next(&q, &row, err));
+	*ret_id = row ? sql_i64(&q, 0) : 0;
+	if (row)
+		*ret_at = (struct pack_locator){ (uint32_t)sql_i64(&q, 1), (uint64_t)sql_i64(&q, 2),
+						 (uint64_t)sql_i64(&q, 3) };
+	return 0;
+}
+
+int file_place_is_used(struct sql_conn *conn, const struct pack_locator *at, bool *ret,
+		       struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start(&q, conn, PLACE_USED, err, SQL_I64(at->pack), SQL_I64(at->offset)));
+	return sql_next(&q, ret, err);
 }
 
 int file_name_put(struct sql_conn *conn, int64_t file_id, struct str name, int64_t now_s,

@@ -188,7 +188,7 @@ static int remove_sample(uint32_t number)
 	entry->offset = file.at.offset;
 	entry->len = file.at.len;
 	atomic_store(&entry->asked, 1);
-	TRY(file_remove(work.svc, str_of(hex), work.led->users[0], &err));
+	TRY(file_remove(work.svc, str_of(hex), work.led->users[0], NULL, &err));
 	atomic_store(&entry->acked, 1);
 	return 0;
 }

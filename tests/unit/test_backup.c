@@ -18,6 +18,7 @@
 #include "base/rand.h"
 #include "service/backup.h"
 #include "service/files.h"
+#include "service/verify.h"
 
 struct backup_world {
 	struct world *w;
@@ -119,7 +120,7 @@ static void remove_sample(struct backup_world *b, const char *hex)
 {
 	struct err err;
 
-	CHECK_OK(file_remove(b->w->svc, str_of(hex), 0, &err), &err);
+	CHECK_OK(file_remove(b->w->svc, str_of(hex), 0, NULL, &err), &err);
 }
 
 static int backup_to(struct backup_world *b, uint32_t keep, bool adopt, struct backup_result *ret,
@@ -158,24 +159,27 @@ static int restore_to(struct backup_world *b, const char *data, uint64_t generat
 	return backup_restore(&options, &task, &r, err);
 }
 
-static void found_anything(const char *what, void *arg)
+static void print_finding(const char *check, const char *what, void *arg)
 {
 	(void)arg;
-	print_error("%s\n", what);
+	print_error("%s: %s\n", check, what);
 }
 
 /* Restores into a folder of its own and opens it; closes the world's own service. */
 static void move_to_restored(struct backup_world *b)
 {
-	uint64_t records, bad;
+	const struct verify_options plain = { .reclaim = false };
+	struct task task = { .found = print_finding };
+	struct verify_result r;
 	struct err err;
 
 	CHECK_OK(restore_to(b, b->target, 0, false, &err), &err);
 	service_close(b->w->svc);
 	b->w->options.data = b->target;
 	world_open(b->w);
-	CHECK_OK(service_verify(b->w->svc, found_anything, NULL, NULL, &records, &bad, &err), &err);
-	assert_int_equal(bad, 0);
+	CHECK_OK(service_verify(b->w->svc, &plain, &task, &r, &err), &err);
+	assert_int_equal(task.findings, 0);
+	assert_int_equal(r.loose, 0);
 }
 
 static bool is_there(struct backup_world *b, const char *hex)

@@ -506,10 +506,29 @@ int sql_backup(struct sql_db *db, const char *path,
 	return rc;
 }
 
-int sql_check(struct sql_db *db, struct err *err)
+int sql_findings(struct sql_db *db, void (*found)(const char *what, void *arg),
+		 bool (*goes_on)(void *arg), void *arg, struct err *err)
 {
 	AUTO(conn_drop) struct sql_conn *conn = NULL;
 
 	TRY(sql_connect(&conn, db, SQL_READ, err));
-	return db->driver->check(conn->handle, err);
+	return db->driver->findings(conn->handle, found, goes_on, arg, err);
+}
+
+static void first_finding(const char *what, void *arg)
+{
+	struct err *first = arg;
+
+	if (!first->kind)
+		(void)err_set(first, ERR_CORRUPT, "%s", what);
+}
+
+int sql_check(struct sql_db *db, struct err *err)
+{
+	struct err first = { 0 };
+
+	TRY(sql_findings(db, first_finding, NULL, &first, err));
+	if (first.kind && err)
+		*err = first;
+	return -(int)first.kind;
 }

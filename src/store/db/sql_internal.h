@@ -46,7 +46,8 @@ struct sql_driver {
 	int (*backup)(void *handle, const struct sql_options *options, const char *path,
 		      bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg,
 		      struct err *err);
-	int (*check)(void *handle, struct err *err);
+	int (*findings)(void *handle, void (*found)(const char *what, void *arg),
+			bool (*goes_on)(void *arg), void *arg, struct err *err);
 };
 
 extern const struct sql_driver sql_driver_sqlite;

@@ -1,6 +1,7 @@
 #include "sqlite_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@ enum {
 	 */
 	LOG_PAGES_MAX = 4 * SQL_CHECKPOINT_PAGES,
 	BACKUP_PAGES = 256, /* copied between two questions whether to go on: 1 MB */
+	FINDING_BYTES = 512,
+	FINDING_STEPS = 100000, /* of its machine between two questions: some milliseconds */
 	VALUE_BYTES_MAX = 64 * 1024 * 1024, /* the largest stored report, with room */
 };
 
@@ -476,41 +479,81 @@ static int sq_backup(void *handle, const struct sql_options *options, const char
 	return rc;
 }
 
-/* The first row of a pragma; *ret_text is "" if there is none. Freed by the caller. */
-static int sq_finding(struct sq *q, const char *text, char **ret, struct err *err)
-{
-	sqlite3_stmt *s = NULL;
-	int rc = sqlite3_prepare_v2(q->db, text, -1, &s, NULL);
+struct finding {
+	void (*found)(const char *what, void *arg);
+	bool (*goes_on)(void *arg);
+	void *arg;
+};
 
-	if (rc == SQLITE_OK)
-		rc = sqlite3_step(s);
-	if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
-		rc = sq_fail(err, q->db, rc);
-		sqlite3_finalize(s);
-		return rc;
-	}
-	*ret = mem_must_strdup(rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : "");
-	sqlite3_finalize(s);
-	return 0;
+static int sq_asks(void *arg)
+{
+	const struct finding *f = arg;
+
+	return !f->goes_on(f->arg);
 }
 
-static int sq_check(void *handle, struct err *err)
+/* Every row of a pragma, as `put` says it. */
+static int sq_each(struct sq *q, const char *text, const struct finding *f,
+		   bool (*put)(sqlite3_stmt *s, char *out, size_t room), struct err *err)
 {
-	struct sq *q = handle;
-	AUTO(mem_drop) char *structure = NULL;
-	AUTO(mem_drop) char *keys = NULL;
+	char what[FINDING_BYTES];
+	sqlite3_stmt *s = NULL;
+	int rc = sqlite3_prepare_v2(q->db, text, -1, &s, NULL), n = 0;
 
-	TRY(sq_finding(q, "PRAGMA integrity_check(1)", &structure, err));
-	REQUIRE(structure);
-	if (strcmp(structure, "ok") != 0)
-		return err_set(err, ERR_CORRUPT, "the database's structure is damaged: %s",
-			       structure);
-	TRY(sq_finding(q, "PRAGMA foreign_key_check", &keys, err));
-	REQUIRE(keys);
-	if (keys[0])
-		return err_set(err, ERR_CORRUPT,
-			       "a row of table '%s' refers to one that does not exist", keys);
-	return 0;
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(s);
+		if (rc == SQLITE_ROW && put(s, what, sizeof what) && n++ < SQL_FINDINGS_MAX)
+			f->found(what, f->arg);
+		if (n > SQL_FINDINGS_MAX)
+			rc = SQLITE_DONE;
+	}
+	if ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB) {
+		/* So damaged that looking ends here. */
+		f->found(sqlite3_errmsg(q->db), f->arg);
+		rc = SQLITE_DONE;
+	}
+	if ((rc & 0xff) == SQLITE_INTERRUPT)
+		rc = err_set(err, ERR_CLOSED, "the check was ended");
+	else
+		rc = rc == SQLITE_DONE ? 0 : sq_fail(err, q->db, rc);
+	sqlite3_finalize(s);
+	return rc;
+}
+
+static bool put_structure(sqlite3_stmt *s, char *out, size_t room)
+{
+	const char *text = (const char *)sqlite3_column_text(s, 0);
+
+	if (!text || strcmp(text, "ok") == 0)
+		return false;
+	snprintf(out, room, "the database's structure is damaged: %s", text);
+	return true;
+}
+
+static bool put_key(sqlite3_stmt *s, char *out, size_t room)
+{
+	const char *table = (const char *)sqlite3_column_text(s, 0);
+	const char *parent = (const char *)sqlite3_column_text(s, 2);
+
+	snprintf(out, room, "row %lld of table '%s' refers to a row of '%s' that does not exist",
+		 (long long)sqlite3_column_int64(s, 1), table ? table : "", parent ? parent : "");
+	return true;
+}
+
+static int sq_findings(void *handle, void (*found)(const char *what, void *arg),
+		       bool (*goes_on)(void *arg), void *arg, struct err *err)
+{
+	struct finding f = { found, goes_on, arg };
+	struct sq *q = handle;
+	int rc;
+
+	if (goes_on)
+		sqlite3_progress_handler(q->db, FINDING_STEPS, sq_asks, &f);
+	rc = sq_each(q, "PRAGMA integrity_check(1000)", &f, put_structure, err);
+	if (rc == 0)
+		rc = sq_each(q, "PRAGMA foreign_key_check", &f, put_key, err);
+	sqlite3_progress_handler(q->db, 0, NULL, NULL);
+	return rc;
 }
 
 const struct sql_driver sql_driver_sqlite = {
@@ -539,5 +582,5 @@ const struct sql_driver sql_driver_sqlite = {
 	.checkpoint = sq_checkpoint,
 	.log_pages = sq_log_pages,
 	.backup = sq_backup,
-	.check = sq_check,
+	.findings = sq_findings,
 };

@@ -157,6 +157,23 @@ static int walk_pack(struct walk *k, struct err *err)
 	return walk_records(k, &header.id, at, what ? NULL : &footer, err);
 }
 
+int packs_bytes(struct packs *p, uint64_t *ret, struct err *err)
+{
+	AUTO(mem_drop) uint32_t *numbers = NULL;
+	struct pack_stamp stamp;
+	uint64_t all = 0;
+	size_t n = 0;
+
+	TRY(packs_list(p, false, &numbers, &n, err));
+	for (size_t i = 0; i < n; i++) {
+		/* One that vanishes or cannot be opened is the walk's to tell. */
+		if (packs_stamp(p, numbers[i], &stamp, NULL) == 0)
+			all += stamp.size;
+	}
+	*ret = all;
+	return 0;
+}
+
 int packs_walk(struct packs *p, bool check_bytes,
 	       bool (*each)(const struct pack_record *record, void *arg),
 	       void (*bad)(uint32_t pack, uint64_t offset, const char *what, void *arg), void *arg,

@@ -127,10 +127,12 @@ MUST_USE int file_reanalyse(struct service *svc, const struct file_info *file, i
 			    void *arg, struct err *err);
 
 /*
- * Remove a sample: at once from every answer, its bytes erased from the pack
- * before this returns (or, after a crash, at the next start). Blocks.
+ * Remove a sample: at once from every answer, then its bytes from the pack. Where
+ * the disk fails at those, it is tried again in the background until it succeeds;
+ * *ret_erased (may be NULL) says whether it has. Blocks.
  */
-MUST_USE int file_remove(struct service *svc, struct str id, int64_t user_id, struct err *err);
+MUST_USE int file_remove(struct service *svc, struct str id, int64_t user_id, bool *ret_erased,
+			 struct err *err);
 
 /* Counts for humans. */
 struct files_summary {
@@ -142,15 +144,4 @@ MUST_USE int files_summary(struct service *svc, struct files_summary *ret, struc
 
 /* How many analyses, of those with ids up to this one, are not completed. */
 MUST_USE int analyses_open(struct service *svc, int64_t id, uint64_t *ret, struct err *err);
-
-/*
- * Check everything stored: every pack record's checksum and hash, that the bytes
- * of every file are there, the database's own structure. `found` gets each
- * finding; *ret_bad their number. Everything else goes on meanwhile: files that
- * come or go are no finding. `stops` (may be NULL) is asked often; when it says
- * so, this ends with ERR_CLOSED.
- */
-MUST_USE int service_verify(struct service *svc, void (*found)(const char *what, void *arg),
-			    bool (*stops)(void *arg), void *arg, uint64_t *ret_records,
-			    uint64_t *ret_bad, struct err *err);
 #endif

@@ -15,7 +15,8 @@ enum {
 };
 
 struct task {
-	/* `step` is static text; done and all are bytes, or things where the step says so. */
+	/* `step` says what is done now; done and all are bytes, or things where the step says so.
+	 */
 	void (*progress)(const char *step, uint64_t done, uint64_t all, void *arg);
 	/* `check` is the static name of what was checked, `what` one line for people. */
 	void (*found)(const char *check, const char *what, void *arg);
@@ -25,7 +26,7 @@ struct task {
 
 	uint64_t findings; /* how many there were */
 	/* the work's */
-	const char *step;
+	char step[64];
 	uint64_t done, all;
 	int64_t looked_us;
 	int64_t paced_us; /* when the bytes so far may have been read, by the rate */

@@ -37,6 +37,13 @@ MUST_USE int file_row_by_id(struct sql_conn *conn, int64_t id, struct arena *are
 MUST_USE int file_row_find(struct sql_conn *conn, const uint8_t sha256[SHA256_BYTES],
 			   int64_t *ret_id, struct err *err);
 
+/* Where the sample's bytes are; *ret_id 0 if it is not stored. */
+MUST_USE int file_row_place(struct sql_conn *conn, const uint8_t sha256[SHA256_BYTES],
+			    int64_t *ret_id, struct pack_locator *ret_at, struct err *err);
+/* Is there a sample, or an erasure still to be done, at this place? */
+MUST_USE int file_place_is_used(struct sql_conn *conn, const struct pack_locator *at, bool *ret,
+				struct err *err);
+
 /* Insert everything but id, identity and report. */
 MUST_USE int file_row_insert(struct sql_conn *conn, const struct file_row *row, int64_t *ret_id,
 			     struct err *err);

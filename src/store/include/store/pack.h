@@ -163,6 +163,9 @@ MUST_USE int packs_copy(struct packs *p, uint32_t pack, uint64_t end, struct io 
 			const char *path, const struct pack_copy_rules *rules,
 			struct pack_copied *ret, struct err *err);
 
+/* Bytes of all packs' files, for showing how far a walk is. */
+MUST_USE int packs_bytes(struct packs *p, uint64_t *ret, struct err *err);
+
 /* Free bytes on the disk that holds the packs. */
 MUST_USE int packs_disk_free(struct packs *p, uint64_t *ret, struct err *err);
 #endif

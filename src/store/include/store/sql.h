@@ -181,6 +181,16 @@ uint32_t sql_log_pages(const struct sql_conn *conn);
 MUST_USE int sql_backup(struct sql_db *db, const char *path,
 			bool (*goes_on)(uint64_t done, uint64_t all, void *arg), void *arg,
 			struct err *err);
+/*
+ * Tell what is wrong with the structure and the foreign keys, SQL_FINDINGS_MAX of
+ * each at most. `goes_on` (may be NULL) is asked every some milliseconds; ERR_CLOSED
+ * when it says no. That there are findings is no error. Reads everything.
+ */
+enum {
+	SQL_FINDINGS_MAX = 1000
+};
+MUST_USE int sql_findings(struct sql_db *db, void (*found)(const char *what, void *arg),
+			  bool (*goes_on)(void *arg), void *arg, struct err *err);
 /* Structure and foreign keys are whole? ERR_CORRUPT with the first finding. */
 MUST_USE int sql_check(struct sql_db *db, struct err *err);
 #endif
