@@ -4,7 +4,7 @@ WEIR_LISTEN ?= 127.0.0.1:8080
 export WEIR_DATA WEIR_LISTEN
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check fast asan tsan crash model fuzz-smoke clients schemathesis deps clean
+.PHONY: help run build install check fast asan tsan crash model fuzz-smoke clients schemathesis deps clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sed 's/%/NAME/' | \
@@ -17,6 +17,11 @@ run: build ## install what is missing, build, serve on WEIR_LISTEN
 build: ## leave the program in build/release/weir
 	@tools/deps.sh run
 	@tools/build.sh release weir
+
+install: ## build and install below PREFIX (/usr/local), staged in DESTDIR
+	@tools/deps.sh run
+	@tools/build.sh release weir packaging
+	@cmake --install build/release --prefix "$(or $(PREFIX),/usr/local)"
 
 check: ## run every test and check; the last line counts them
 	@tools/deps.sh check

@@ -16,7 +16,7 @@ build="gcc libc6-dev make cmake ninja-build pkg-config git ca-certificates ccach
 	protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev"
 tests="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 	python3 python3-venv sqlite3 curl
-	libarchive-tools p7zip-full xorriso gcab rpm cpio zip lz4 zstd bzip2 xz-utils binutils"
+	libarchive-tools p7zip-full xorriso gcab rpm cpio zip lz4 zstd bzip2 xz-utils binutils man-db mandoc systemd"
 
 case "${1:-}" in
 run) wanted=$build ;;

@@ -64,18 +64,80 @@ static int print(const struct buf *text)
 	return STATUS_FAILED;
 }
 
-static int print_command(const struct options *o)
+/* Would a server take this settings file? */
+static int check_file(const struct options *o)
+{
+	struct settings settings;
+	struct err err;
+	int rc;
+
+	if (o->word_count != 1) {
+		say("weir config --check takes one FILE");
+		return STATUS_USAGE;
+	}
+	settings_init(&settings);
+	rc = settings_read_file(&settings, o->words[0], &err);
+	if (rc == 0)
+		rc = serve_check_settings(&settings, &err);
+	settings_release(&settings);
+	if (rc) {
+		say("%s", err.msg);
+		return STATUS_FAILED;
+	}
+	printf("%s: fine\n", o->words[0]);
+	return STATUS_OK;
+}
+
+static int config_command(const struct options *o)
 {
 	AUTO(buf_release) struct buf out = BUF_INIT(PRINT_BYTES_MAX);
 
-	if (o->command == COMMAND_version)
-		buf_add_z(&out, "weir " WEIR_VERSION "\n");
-	else if (o->command == COMMAND_help)
-		options_print_help(&out);
-	else if (option_given(o, OPTION_markdown))
+	if (option_given(o, OPTION_check))
+		return check_file(o);
+	if (o->word_count) {
+		say("weir config takes a FILE only with --check");
+		return STATUS_USAGE;
+	}
+	if (option_given(o, OPTION_markdown))
 		settings_print_page(&out);
 	else
 		settings_print(&o->settings, &out);
+	return print(&out);
+}
+
+static int help_command(const struct options *o)
+{
+	AUTO(buf_release) struct buf out = BUF_INIT(PRINT_BYTES_MAX);
+	const char *names[COMMAND_COUNT];
+	char hint[SETTING_NAME_MAX + 32];
+	enum command_id id;
+
+	if (option_given(o, OPTION_man)) {
+		help_print_man(&out);
+	} else if (option_given(o, OPTION_bash)) {
+		help_print_bash(&out);
+	} else if (!o->word_count) {
+		help_print(&out);
+	} else {
+		id = command_find(str_of(o->words[0]));
+		for (unsigned i = 0; i < COMMAND_COUNT; i++)
+			names[i] = command_infos[i].name;
+		if (id == COMMAND_COUNT) {
+			say("there is no command '%s'%s", o->words[0],
+			    nearest_hint(str_of(o->words[0]), names, COMMAND_COUNT, hint,
+					 sizeof hint));
+			return STATUS_USAGE;
+		}
+		help_print_command(&out, id);
+	}
+	return print(&out);
+}
+
+static int version_command(void)
+{
+	AUTO(buf_release) struct buf out = BUF_INIT(PRINT_BYTES_MAX);
+
+	buf_add_z(&out, "weir " WEIR_VERSION "\n");
 	return print(&out);
 }
 
@@ -97,12 +159,14 @@ static int run(const struct options *o)
 	case COMMAND_restore:
 		return restore_command(o);
 	case COMMAND_config:
+		return config_command(o);
 	case COMMAND_version:
+		return version_command();
 	case COMMAND_help:
 	case COMMAND_COUNT:
 		break;
 	}
-	return print_command(o);
+	return help_command(o);
 }
 
 /* Commands are quiet unless asked; a server's log is its voice. */

@@ -12,6 +12,8 @@ enum {
 
 /* ---- Commands: each returns its exit status and says on standard error what went wrong ---- */
 int serve_command(const struct options *o);
+/* What only a server checks of its settings. ERR_INVALID. */
+MUST_USE int serve_check_settings(const struct settings *settings, struct err *err);
 int ingest_command(const struct options *o);
 int user_command(const struct options *o);
 int rm_command(const struct options *o);
@@ -23,6 +25,14 @@ int restore_command(const struct options *o);
 void say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Append text that came from outside so that a terminal only shows it. */
 void show_text(struct buf *out, struct str s);
+
+/*
+ * Tell the supervisor that NOTIFY_SOCKET names ("READY=1"; sd_notify(3)). Without
+ * one, or if it does not listen, nothing happens.
+ */
+void notify_supervisor(const char *state);
+/* "RELOADING=1" with its time. */
+void notify_reloading(void);
 
 /* As many open files as the system allows: descriptors wait in queues. */
 void raise_file_limit(void);

@@ -6,34 +6,7 @@
 
 #include "base/mem.h"
 
-enum {
-	ANY = ~0u >> 1
-};
-#define BIT(command) (1 << COMMAND_##command)
-
-static const struct {
-	const char *name;
-	const char *arguments;
-	const char *text;
-} commands[COMMAND_COUNT] = {
-#define COMMAND(id_, name_, arguments_, text_) [COMMAND_##id_] = { (name_), (arguments_), (text_) },
-#include "commands.def"
-#undef COMMAND
-};
-
-static const struct {
-	const char *name;
-	const char *value;
-	int commands;
-	const char *text;
-} infos[OPTION_COUNT] = {
-#define OPTION(id_, name_, value_, commands_, text_)                                               \
-	[OPTION_##id_] = { (name_), (value_), (commands_), (text_) },
-#include "options.def"
-#undef OPTION
-};
-
-static const char config_default[] = "/etc/weir.toml";
+static const char config_default[] = SETTINGS_FILE_DEFAULT;
 
 /* ---- Flags ---- */
 
@@ -61,7 +34,7 @@ static enum option_id option_find(struct str name)
 {
 	unsigned i = 0;
 
-	while (i < OPTION_COUNT && !str_eq_z(name, infos[i].name))
+	while (i < OPTION_COUNT && !str_eq_z(name, option_infos[i].name))
 		i++;
 	return (enum option_id)i;
 }
@@ -74,7 +47,7 @@ static int flag_unknown(struct str name, struct err *err)
 	size_t n = 0;
 
 	for (unsigned i = 0; i < OPTION_COUNT; i++)
-		names[n++] = infos[i].name;
+		names[n++] = option_infos[i].name;
 	for (unsigned i = 0; i < SETTING_COUNT; i++)
 		names[n++] = setting_infos[i].name;
 	nearest = nearest_name(name, names, n);
@@ -102,10 +75,10 @@ static int flag_value(struct options *o, const struct flag *f, int *at, const ch
 static int read_option(struct options *o, enum option_id id, const struct flag *f, int *at,
 		       struct err *err)
 {
-	if (*infos[id].value)
+	if (*option_infos[id].value)
 		return flag_value(o, f, at, &o->values[id], err);
 	if (f->value_z)
-		return err_set(err, ERR_INVALID, "'--%s' takes no value", infos[id].name);
+		return err_set(err, ERR_INVALID, "'--%s' takes no value", option_infos[id].name);
 	o->values[id] = "";
 	return 0;
 }
@@ -196,16 +169,21 @@ static int read_command(struct options *o, struct err *err)
 	char hint[SETTING_NAME_MAX + 32];
 	struct str word;
 
-	if (!o->word_count || o->values[OPTION_help]) {
-		o->command = COMMAND_help;
-		return o->word_count || o->values[OPTION_help]
-			       ? 0
-			       : err_set(err, ERR_INVALID, "which command? 'weir help' lists them");
+	if (o->values[OPTION_version]) {
+		o->command = COMMAND_version;
+		return 0;
 	}
+	/* 'weir verify --help' is 'weir help verify'. */
+	if (o->values[OPTION_help]) {
+		o->command = COMMAND_help;
+		return 0;
+	}
+	if (!o->word_count)
+		return err_set(err, ERR_INVALID, "which command? 'weir help' lists them");
 	word = str_of(o->words[0]);
 	for (unsigned i = 0; i < COMMAND_COUNT; i++) {
-		names[i] = commands[i].name;
-		if (str_eq_z(word, commands[i].name)) {
+		names[i] = command_infos[i].name;
+		if (str_eq_z(word, command_infos[i].name)) {
 			o->command = (enum command_id)i;
 			o->word_count--;
 			memmove(o->words, o->words + 1, o->word_count * sizeof *o->words);
@@ -219,9 +197,9 @@ static int read_command(struct options *o, struct err *err)
 static int check_options(const struct options *o, struct err *err)
 {
 	for (unsigned i = 0; i < OPTION_COUNT; i++) {
-		if (o->values[i] && !(infos[i].commands >> o->command & 1))
+		if (o->values[i] && !(option_infos[i].commands >> o->command & 1))
 			return err_set(err, ERR_INVALID, "'--%s' is not an option of 'weir %s'",
-				       infos[i].name, commands[o->command].name);
+				       option_infos[i].name, command_infos[o->command].name);
 	}
 	return 0;
 }
@@ -263,35 +241,5 @@ const char *option_value(const struct options *o, enum option_id id, const char 
 
 const char *option_name(enum option_id id)
 {
-	return infos[id].name;
-}
-
-/* ---- Help ---- */
-
-void options_print_help(struct buf *out)
-{
-	char line[160];
-
-	buf_add_z(
-		out,
-		"weir hunts through an organisation's own samples behind VirusTotal's API v3.\n\n");
-	for (unsigned i = 0; i < COMMAND_COUNT; i++) {
-		snprintf(line, sizeof line, "weir %s%s%s", commands[i].name,
-			 *commands[i].arguments ? " " : "", commands[i].arguments);
-		buf_addf(out, "  %s\n        %s\n", line, commands[i].text);
-	}
-	buf_add_z(out, "\nOptions\n");
-	for (unsigned i = 0; i < OPTION_COUNT; i++) {
-		snprintf(line, sizeof line, "--%s%s%s", infos[i].name, *infos[i].value ? " " : "",
-			 infos[i].value);
-		buf_addf(out, "  %-20s %s\n", line, infos[i].text);
-	}
-	buf_add_z(out, "\nSettings, each also a variable and a line of the settings file ('weir "
-		       "config' explains them)\n");
-	for (unsigned i = 0; i < SETTING_COUNT; i++) {
-		const struct setting_info *info = &setting_infos[i];
-
-		snprintf(line, sizeof line, "--%s", info->name);
-		buf_addf(out, "  %-26s %s\n", line, info->def);
-	}
+	return option_infos[id].name;
 }

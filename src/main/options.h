@@ -19,6 +19,22 @@ enum option_id {
 	OPTION_COUNT
 };
 
+struct command_info {
+	const char *name;
+	const char *arguments; /* as in a usage line; "" for none */
+	const char *text;      /* in one line */
+};
+extern const struct command_info command_infos[COMMAND_COUNT];
+
+struct option_info {
+	const char *name;
+	const char *value; /* what follows it; "" for one that stands alone */
+	int commands;      /* bits of those that take it */
+	const char *text;
+};
+extern const struct option_info option_infos[OPTION_COUNT];
+#define SETTINGS_FILE_DEFAULT "/etc/weir.toml"
+
 struct options {
 	enum command_id command;
 	const char *program; /* as it was called */
@@ -48,5 +64,15 @@ const char *option_value(const struct options *o, enum option_id id, const char 
 /* "keep", without the dashes. */
 const char *option_name(enum option_id id);
 
-void options_print_help(struct buf *out);
+/* Which command has this name? COMMAND_COUNT: none. */
+enum command_id command_find(struct str name);
+
+/* Paragraphs beyond its one line; NULL: there are none. */
+const char *command_about(enum command_id id);
+
+/* ---- help.c, man.c: the same tables, printed ---- */
+void help_print(struct buf *out);                             /* all of it */
+void help_print_command(struct buf *out, enum command_id id); /* one command */
+void help_print_man(struct buf *out);                         /* the page weir(1), in man(7) */
+void help_print_bash(struct buf *out);                        /* completion for bash */
 #endif

@@ -180,6 +180,7 @@ static int server_open(struct server *s, struct err *err)
 	TRY(first_start(s, err));
 	TRY(write_address(s, err));
 	api_set_ready(s->api);
+	notify_supervisor("READY=1");
 	log_event(LOG_INFO, "ready", LOG_Z("address", s->host), LOG_I64("port", s->port),
 		  LOG_Z("data", s->data), LOG_Z("version", WEIR_VERSION));
 	return 0;
@@ -213,8 +214,11 @@ static int wait_for_end(const struct server *s)
 		sigwait(&s->signals, &received);
 		if (received == SIGTERM || received == SIGINT)
 			return received;
-		if (received == SIGHUP)
+		if (received == SIGHUP) {
+			notify_reloading();
 			read_settings_again(s->o);
+			notify_supervisor("READY=1");
+		}
 	}
 }
 
@@ -250,6 +254,13 @@ static void server_close(struct server *s)
 	}
 }
 
+int serve_check_settings(const struct settings *settings, struct err *err)
+{
+	struct server s = { .port = 0 };
+
+	return parse_listen(&s, settings_text(settings, SETTING_listen), err);
+}
+
 int serve_command(const struct options *o)
 {
 	struct server s = { .o = o, .data = settings_text(&o->settings, SETTING_data) };
@@ -275,6 +286,7 @@ int serve_command(const struct options *o)
 	rc = server_open(&s, &err);
 	if (rc == 0) {
 		received = wait_for_end(&s);
+		notify_supervisor("STOPPING=1");
 		log_event(LOG_INFO, "stopping", LOG_I64("signal", received));
 		remove_address(&s);
 	}
