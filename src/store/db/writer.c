@@ -42,7 +42,14 @@ struct writer {
 	uint32_t log_pages;   /* the thread's: after its last commit */
 	uint32_t tried_pages; /* the thread's: log_pages at the last checkpoint of this log, or 0 */
 
+	struct sql_conn *mover_conn; /* the mover's */
+	struct thread mover;
+
 	struct lock lock; /* guards what follows */
+	struct cond move; /* the mover: is_moving, closing */
+	bool is_moving;   /* the mover is asked to move the log, or at it */
+	bool was_moved;   /* it has; the little that came meanwhile is the writer's to move */
+	bool mover_ends;
 	struct cond wake; /* the writer: work, enough gathered, closing */
 	struct lane lanes[2];
 	uint32_t announced;
@@ -142,6 +149,54 @@ static void note_log_pages(struct writer *w)
 	if (pages < w->log_pages)
 		w->tried_pages = 0; /* all was moved: the log began anew */
 	w->log_pages = pages;
+}
+
+/*
+ * The log, between groups. A large one is moved by the mover, on a connection of
+ * its own, while groups go on; it cannot begin anew, though, while it grows. So what
+ * came meanwhile, which is little, is moved by the writer itself.
+ */
+static void tend_log(struct writer *w)
+{
+	bool rest, is_due = checkpoint_is_due(w, false);
+
+	lock_take(&w->lock);
+	rest = w->was_moved;
+	w->was_moved = false;
+	if (!rest && is_due && !w->is_moving) {
+		w->is_moving = true;
+		w->tried_pages = w->log_pages;
+		cond_signal(&w->move);
+	}
+	lock_drop(&w->lock);
+	if (rest)
+		checkpoint(w);
+}
+
+static void mover_run(void *arg)
+{
+	struct writer *w = arg;
+	struct err err;
+
+	lock_take(&w->lock);
+	while (!w->mover_ends) {
+		if (!w->is_moving) {
+			cond_wait(&w->move, &w->lock);
+			continue;
+		}
+		lock_drop(&w->lock);
+		/* Twice: the second time there is only what came during the first. */
+		for (int i = 0; i < 2; i++) {
+			if (sql_checkpoint(w->mover_conn, &err) != 0) {
+				log_event(LOG_WARN, "checkpoint_failed", LOG_Z("error", err.msg));
+				break;
+			}
+		}
+		lock_take(&w->lock);
+		w->is_moving = false;
+		w->was_moved = true;
+	}
+	lock_drop(&w->lock);
 }
 
 /* Until something waits; false: closing, and nothing does. */
@@ -319,8 +374,7 @@ static void writer_run(void *arg)
 			note_log_pages(w);
 		}
 		group_finish(w, &g, rc, &err);
-		if (checkpoint_is_due(w, false))
-			checkpoint(w);
+		tend_log(w);
 	}
 }
 
@@ -328,7 +382,9 @@ static void writer_run(void *arg)
 
 static void writer_free(struct writer *w)
 {
+	sql_disconnect(w->mover_conn);
 	sql_disconnect(w->conn);
+	cond_release(&w->move);
 	cond_release(&w->wake);
 	lock_release(&w->lock);
 	free(w);
@@ -340,21 +396,38 @@ static void writer_drop(struct writer **w)
 		writer_free(*w);
 }
 
+static void mover_stop(struct writer *w)
+{
+	lock_take(&w->lock);
+	w->mover_ends = true;
+	cond_signal(&w->move);
+	lock_drop(&w->lock);
+	thread_join(&w->mover);
+}
+
 int writer_open(struct writer **ret, struct sql_db *db, const struct writer_options *options,
 		struct err *err)
 {
 	AUTO(writer_drop) struct writer *w = mem_must_zalloc(sizeof *w);
+	int rc;
 
 	REQUIRE(options->group_max > 0 && options->queue_max > 0);
 	w->options = *options;
 	lock_init(&w->lock, LOCK_WRITER);
 	cond_init(&w->wake);
+	cond_init(&w->move);
 	lock_take(&w->lock);
 	lane_init(&w->lanes[LANE_API]);
 	lane_init(&w->lanes[LANE_BULK]);
 	lock_drop(&w->lock);
 	TRY(sql_connect(&w->conn, db, SQL_WRITE, err));
-	TRY(thread_start(&w->thread, "writer", writer_run, w, err));
+	TRY(sql_connect(&w->mover_conn, db, SQL_WRITE, err));
+	TRY(thread_start(&w->mover, "mover", mover_run, w, err));
+	rc = thread_start(&w->thread, "writer", writer_run, w, err);
+	if (rc) {
+		mover_stop(w);
+		return rc;
+	}
 	*ret = STEAL(w);
 	return 0;
 }
@@ -370,8 +443,10 @@ void writer_stop(struct writer *w)
 	is_joined = w->is_joined;
 	w->is_joined = true;
 	lock_drop(&w->lock);
-	if (!is_joined)
+	if (!is_joined) {
 		thread_join(&w->thread);
+		mover_stop(w);
+	}
 }
 
 void writer_close(struct writer *w)

@@ -29,8 +29,9 @@
  *   submit -> waiting -> (gather) -> barrier -> begin -> apply… -> commit -> done
  *             lane_add   group_wait  group_run           request_apply       group_finish
  *
- * The write-ahead log is moved home between groups, after `done`, when it has
- * grown to SQL_CHECKPOINT_PAGES, and earlier in idle moments.
+ * The write-ahead log is moved home when it has grown to SQL_CHECKPOINT_PAGES, by a
+ * thread of its own while groups go on; what came meanwhile by the writer, between
+ * groups, after `done`. In idle moments the writer moves it earlier.
  */
 enum {
 	WRITER_EXIT_UNCERTAIN = 74 /* EX_IOERR of sysexits.h */
