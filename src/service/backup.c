@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "inside.h"
 #include "service_internal.h"
 
 /*
@@ -259,13 +260,23 @@ static int manifest_put(struct backup *b, struct err *err)
 	return io->sync_dir(io, "", err);
 }
 
+static int remove_gone(struct sql_conn *conn, const struct file_row *row, void *arg,
+		       struct err *err)
+{
+	AUTO(buf_release) struct buf settled = BUF_INIT(SETTLED_BYTES_MAX);
+	const struct backup *b = arg;
+	int64_t erase_id;
+
+	return inside_remove(conn, row, clock_unix_s(b->svc->clock), &erase_id, &settled, err);
+}
+
 static int snapshot_work(struct backup *b, struct sql_conn *conn, struct err *err)
 {
 	uint64_t queued;
 
 	b->packs.snapshot = conn;
 	TRY(backup_packs_copy(&b->packs, err));
-	TRY(snapshot_finish(conn, b->packs.gone, b->packs.gone_count, err));
+	TRY(snapshot_finish(conn, b->packs.gone, b->packs.gone_count, remove_gone, b, err));
 	TRY(files_totals(conn, &b->manifest.samples, &b->manifest.sample_bytes, &queued, err));
 	/* All of it into the file itself, which is what is copied. */
 	TRY(sql_checkpoint(conn, err));

@@ -110,6 +110,9 @@ void pack_rows_end(struct pack_rows *r)
 struct gone {
 	const int64_t *ids;
 	size_t n;
+	int (*remove)(struct sql_conn *conn, const struct file_row *row, void *arg,
+		      struct err *err);
+	void *arg;
 };
 
 static int finish_body(struct sql_conn *conn, void *arg, struct err *err)
@@ -119,17 +122,19 @@ static int finish_body(struct sql_conn *conn, void *arg, struct err *err)
 	for (size_t i = 0; i < g->n; i++) {
 		AUTO(arena_drop) struct arena *arena = arena_new("gone", GONE_ARENA_MAX);
 		struct file_row row;
-		int64_t erase_id;
 
 		TRY(file_row_by_id(conn, g->ids[i], arena, &row, err));
-		TRY(file_row_remove(conn, &row, &erase_id, err));
+		TRY(g->remove(conn, &row, g->arg, err));
 	}
 	return sql_exec(conn, FORGET_ERASURES, err);
 }
 
-int snapshot_finish(struct sql_conn *conn, const int64_t *gone, size_t n, struct err *err)
+int snapshot_finish(struct sql_conn *conn, const int64_t *gone, size_t n,
+		    int (*remove)(struct sql_conn *conn, const struct file_row *row, void *arg,
+				  struct err *err),
+		    void *arg, struct err *err)
 {
-	struct gone g = { gone, n };
+	struct gone g = { gone, n, remove, arg };
 
 	return sql_transact(conn, finish_body, &g, err);
 }

@@ -41,9 +41,11 @@ MUST_USE int pack_rows_next(struct pack_rows *r, struct err *err);
 void pack_rows_end(struct pack_rows *r); /* fine on a zeroed one */
 
 /*
- * Take samples out of the snapshot, as file_row_remove does, and forget all
- * erasures that were still to be done: the copied packs are without those bytes.
- * One transaction.
+ * Take samples out of the snapshot by `remove`, and forget all erasures that were
+ * still to be done: the copied packs are without those bytes. One transaction.
  */
-MUST_USE int snapshot_finish(struct sql_conn *conn, const int64_t *gone, size_t n, struct err *err);
+MUST_USE int snapshot_finish(struct sql_conn *conn, const int64_t *gone, size_t n,
+			     int (*remove)(struct sql_conn *conn, const struct file_row *row,
+					   void *arg, struct err *err),
+			     void *arg, struct err *err);
 #endif
