@@ -39,7 +39,7 @@ struct background {
 	/* the thread's own */
 	struct clock_watch clock;
 	int64_t retention_due_us; /* monotonic */
-	int64_t erase_due_s; /* when erasures that failed are tried again; 0: there are none */
+	int64_t erase_due_s;      /* when erasures that failed are tried again; 0: there are none */
 	int64_t erase_every_s;
 };
 
