@@ -74,6 +74,12 @@ def test_commands_of_the_program_exist(page):
         assert {n for n in named if not re.search(rf"\bweir {n}\b|^ +{n}\b", usage, re.M)} == set()
 
 
+def test_every_metric_is_explained_to_operators():
+    names = re.findall(r"^METRIC\((\w+)", (ROOT / "src/base/include/base/metrics.def").read_text(), re.M)
+    page = (ROOT / "docs" / "operate.md").read_text()
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 @each_page
 def test_nothing_is_left_open(page):
     assert not re.findall(r"\b(?:TODO|FIXME|XXX|TBD)\b", page.read_text())
