@@ -108,7 +108,7 @@ static void edit_delete(struct service *svc, int64_t owner, struct edit *e)
 {
 	struct err err;
 
-	must(ruleset_delete(svc, owner, e->id, edit_over, e, &err), "delete", &err);
+	must(ruleset_delete(svc, owner, e->id, NULL, edit_over, e, &err), "delete", &err);
 	edit_wait(e);
 }
 

@@ -127,7 +127,7 @@ double weir_rulesets(const struct bench *b)
 	int64_t start;
 	struct err err;
 
-	must(user_add(svc, STR("hunter"), ROLE_HUNTER, STR(""), key, &err), "user", &err);
+	must(user_add(svc, STR("hunter"), ROLE_HUNTER, STR(""), NULL, key, &err), "user", &err);
 	must(user_get(svc, STR("hunter"), &owner, &err), "user", &err);
 	flight_init(&f);
 	start = now_us();
@@ -179,7 +179,7 @@ void weir_queue(const struct bench *b)
 		sha256_of(buf, n, sha256);
 		must(file_get_sha256(svc, sha256, arena, &file, &err), "file", &err);
 		flight_begin(&f, 256);
-		must(file_reanalyse(svc, &file, 0, upload_over, &f, &err), "queue", &err);
+		must(file_reanalyse(svc, &file, NULL, upload_over, &f, &err), "queue", &err);
 	}
 	flight_wait(&f, "queueing");
 	service_close(svc);
@@ -257,7 +257,7 @@ void weir_empty(const struct bench *b)
 
 		sha256_of(buf, n, sha256);
 		hex_encode(sha256, sizeof sha256, hex);
-		must(file_remove(svc, str_of(hex), 0, NULL, &err), "removing", &err);
+		must(file_remove(svc, str_of(hex), NULL, NULL, &err), "removing", &err);
 	}
 	service_close(svc);
 	free(buf);

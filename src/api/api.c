@@ -31,53 +31,12 @@ int64_t api_user_id(struct http_request *req)
 	return call ? call->user.id : 0;
 }
 
-/* ---- Who is it, may he? ---- */
-
-static enum user_role role_needed(enum api_who who)
-{
-	switch (who) {
-	case WHO_VIEWER:
-		return ROLE_VIEWER;
-	case WHO_HUNTER:
-		return ROLE_HUNTER;
-	case WHO_OPEN:
-	case WHO_ADMIN:
-		break;
-	}
-	return ROLE_ADMIN;
-}
-
-static void authenticate(struct http_request *req, struct api *api, enum api_who who)
-{
-	struct api_call *call = arena_must(req->arena, sizeof *call);
-	struct str key = http_header(req, "x-apikey");
-	struct err err;
-	int rc;
-
-	if (!key.p || !key.n) {
-		api_error(req, 401, "AuthenticationRequiredError", "X-Apikey header is missing");
-		return;
-	}
-	rc = user_authenticate(api->svc, key, &call->user, &err);
-	if (rc == -ERR_FORBIDDEN) {
-		api_error(req, 401, "UserNotActiveError", "The account is not active");
-	} else if (rc) {
-		api_fail(req, rc, &err);
-	} else {
-		req->user = call; /* the log names who was refused, too */
-		user_seen(api->svc, &call->user);
-		if (call->user.role < role_needed(who))
-			api_error(req, 403, "ForbiddenError",
-				  "You are not authorized to perform the requested operation");
-	}
-}
+/* ---- Before the body ---- */
 
 static void on_head(struct http_request *req, void *arg)
 {
-	enum api_who who = (enum api_who)req->route->flags;
-
-	if (who != WHO_OPEN)
-		authenticate(req, arg, who);
+	if (req->route->flags != WHO_OPEN)
+		api_admit(req, arg);
 }
 
 /* ---- Faults that HTTP finds ---- */
@@ -107,11 +66,25 @@ static void on_error(struct http_request *req, unsigned status, const char *text
 
 /* ---- One line a request ---- */
 
-/* Not as sent where it holds a secret: who reads the log must not be able to use it. */
-static struct str path_to_log(const struct http_request *req)
+/*
+ * Not as sent where it holds a secret: who reads the log must not be able to use
+ * it. A key may stand in /users/{id}.
+ */
+static struct str path_shown(struct http_request *req)
 {
-	return req->route && strstr(req->route->pattern, "{token}") ? str_of(req->route->pattern)
-								    : req->path;
+	const struct str users = STR("/api/v3/users/");
+	struct str rest, id;
+
+	if (req->route && strstr(req->route->pattern, "{token}"))
+		return str_of(req->route->pattern);
+	if (!str_starts(req->path, users))
+		return req->path;
+	rest = str_make(req->path.p + users.n, req->path.n - users.n);
+	id = str_make(rest.p, str_find(rest, '/'));
+	if (id.n < USER_KEY_CHARS)
+		return req->path;
+	return str_of(arena_printf(req->arena, STR_FMT "..." STR_FMT, STR_ARG(users),
+				   STR_ARG(str_make(rest.p + id.n, rest.n - id.n))));
 }
 
 static void on_done(struct http_request *req, const struct http_done *done, void *arg)
@@ -122,7 +95,7 @@ static void on_done(struct http_request *req, const struct http_done *done, void
 	if (!api->log_requests)
 		return;
 	log_record(LOG_INFO, "request", LOG_STR("request_id", req->id),
-		   LOG_Z("method", req->method_text), LOG_STR("path", path_to_log(req)),
+		   LOG_Z("method", req->method_text), LOG_STR("path", path_shown(req)),
 		   LOG_Z("route", req->route ? req->route->name : "-"),
 		   LOG_I64("status", done->status), LOG_Z("error", req->error ? req->error : "-"),
 		   LOG_Z("failure", req->failure ? req->failure : "-"),
@@ -156,6 +129,7 @@ int api_open(struct api **ret, struct service *svc, const struct api_options *op
 	api->svc = svc;
 	api->log_requests = options->log_requests;
 	api->tokens = upload_tokens_new();
+	api_access_init(api);
 	rc = http_server_open(&api->server, &http, err);
 	if (rc) {
 		api_close(api, 0);
@@ -186,5 +160,6 @@ void api_close(struct api *api, uint32_t grace_ms)
 		return;
 	http_server_close(api->server, grace_ms);
 	upload_tokens_free(api->tokens);
+	api_access_release(api);
 	free(api);
 }

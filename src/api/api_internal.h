@@ -10,14 +10,17 @@
 #include "http/upload.h"
 #include "object.h"
 #include "service/files.h"
+#include "service/usage.h"
 #include "service/users.h"
 
 struct upload_tokens;
+struct api_access;
 
 struct api {
 	struct service *svc;
 	struct http_server *server;
 	struct upload_tokens *tokens;
+	struct api_access *access; /* by route */
 	bool log_requests;
 	_Atomic bool ready; /* the start is over */
 };
@@ -36,10 +39,24 @@ enum {
 
 /* What the API knows of a request (http_request.user). */
 struct api_call {
-	struct user user; /* id 0: no key was needed */
+	struct api *api;
+	struct user user;
 };
 struct api_call *api_call_of(struct http_request *req);
 int64_t api_user_id(struct http_request *req);
+
+/* ---- access.c: who may, and what it costs ---- */
+void api_access_init(struct api *api);
+void api_access_release(struct api *api);
+/* Authenticate, check role and key, charge. Answers where one of them fails. */
+void api_admit(struct http_request *req, struct api *api);
+/* What a look-up costs once its outcome is known (access.def). false: answered with 429. */
+bool api_charge_found(struct http_request *req, bool found, bool is_own);
+/* For usage_charge and usage_refund: what the request's route counts as. */
+unsigned api_endpoint(const struct http_request *req);
+void api_forbidden(struct http_request *req);
+/* Who asks, from where. */
+struct audit_by api_by(const struct http_request *req);
 
 /* ---- errors.c ---- */
 void api_error(struct http_request *req, unsigned status, const char *code, const char *fmt, ...)
@@ -94,6 +111,10 @@ MUST_USE int file_object_find(struct api *api, const uint8_t sha256[SHA256_BYTES
 /* ---- operations.c ---- */
 struct operation;
 struct object operation_object(const struct operation *op, struct arena *arena);
+
+/* ---- users.c ---- */
+/* The array of their names. */
+void api_put_privilege_names(struct json *j);
 
 /* ---- tokens.c: single-use upload addresses ---- */
 struct upload_tokens *upload_tokens_new(void);

@@ -93,16 +93,25 @@ static void send_bytes(struct http_request *req, struct api *api, const struct f
 {
 	struct held_pack *held = arena_must(req->arena, sizeof *held);
 	char hex[2 * SHA256_BYTES + 1], disposition[128];
+	const struct audit_by by = api_by(req);
 	struct err err;
 	int rc;
 
+	/* Before a byte is sent: what is not noted is not given out. */
+	hex_encode(file->hashes.sha256, SHA256_BYTES, hex);
+	rc = req->is_head
+		     ? 0
+		     : audit_note(api->svc, &by, AUDIT_FILE_DOWNLOAD, str_of(hex), STR(""), &err);
+	if (rc) {
+		api_fail(req, rc, &err);
+		return;
+	}
 	held->packs = service_packs(api->svc);
 	rc = packs_get(held->packs, file->at.pack, &held->file, &err);
 	if (rc) {
 		api_fail(req, rc, &err);
 		return;
 	}
-	hex_encode(file->hashes.sha256, SHA256_BYTES, hex);
 	snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", hex);
 	http_respond_header(req, "Content-Type", STR("application/octet-stream"));
 	http_respond_header(req, "Content-Disposition", str_of(disposition));
@@ -158,6 +167,7 @@ static bool permitted(struct http_request *req, struct api *api, const struct pe
 		api_fail(req, rc, &err);
 		return false;
 	}
+	call->api = api;
 	if (rc == 0)
 		req->user = call;
 	if (rc || call->user.disabled) {
@@ -165,8 +175,7 @@ static bool permitted(struct http_request *req, struct api *api, const struct pe
 		return false;
 	}
 	if (call->user.role < ROLE_HUNTER) {
-		api_error(req, 403, "ForbiddenError",
-			  "You are not authorized to perform the requested operation");
+		api_forbidden(req);
 		return false;
 	}
 	return true;

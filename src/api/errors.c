@@ -1,6 +1,7 @@
 #include "api_internal.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 
 #include "base/log.h"
 
@@ -15,6 +16,21 @@ static const struct api_error_row rows[ERR_KIND_COUNT] = {
 #include "errors.def"
 #undef API_ERROR
 };
+
+/* When to come back: after a quota as soon as it begins anew, else a little later. */
+static void put_retry_after(struct http_request *req, const char *code)
+{
+	const struct api_call *call = api_call_of(req);
+	uint32_t wait_s = 5;
+	char text[16];
+
+	if (strcmp(code, "QuotaExceededError") == 0)
+		wait_s = call ? usage_retry_s(call->api->svc, &call->user) : 0;
+	if (!wait_s)
+		return; /* a quota that time does not heal */
+	snprintf(text, sizeof text, "%u", wait_s);
+	http_respond_header(req, "Retry-After", str_of(text));
+}
 
 static void put_error(struct http_request *req, unsigned status, const char *code, struct str text)
 {
@@ -32,7 +48,7 @@ static void put_error(struct http_request *req, unsigned status, const char *cod
 	json_obj_end(&j);
 	json_end(&j);
 	if (status == 429 || status == 503)
-		http_respond_header(req, "Retry-After", STR("5"));
+		put_retry_after(req, code);
 	http_respond_buf(req, status, &out);
 }
 

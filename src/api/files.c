@@ -21,8 +21,12 @@ static void upload_refuse(struct http_request *req, int rc, const struct err *er
 static enum http_part_use upload_begin(struct http_request *req, const struct http_part *part,
 				       struct api *api, uint64_t bytes_max)
 {
+	const struct audit_by by = api_by(req);
 	const struct upload_options options = {
-		.user_id = api_user_id(req),
+		.user_id = by.user_id,
+		.by = &by,
+		.payer = &api_call_of(req)->user,
+		.endpoint = api_endpoint(req),
 		.lane = LANE_API,
 		.name = part->filename,
 		.corpus = STR("main"),
@@ -229,9 +233,10 @@ int file_find(struct api *api, int64_t user_id, struct str id, struct arena *are
 {
 	struct file_info file;
 
-	(void)user_id; /* everyone sees every sample */
+	/* Everyone sees every sample. */
 	TRY(file_get(api->svc, id, arena, &file, err));
 	*ret = file_object(&file, arena);
+	ret->is_own = user_id && file.first_user_id == user_id;
 	return 0;
 }
 
@@ -270,6 +275,7 @@ void get_behaviour_summary(struct http_request *req, void *arg)
 
 void post_analyse(struct http_request *req, void *arg)
 {
+	const struct audit_by by = api_by(req);
 	struct api *api = arg;
 	struct file_info file;
 	struct err err;
@@ -278,7 +284,7 @@ void post_analyse(struct http_request *req, void *arg)
 	if (!api_find_file(req, api, &file))
 		return;
 	http_request_suspend(req);
-	rc = file_reanalyse(api->svc, &file, api_user_id(req), upload_answered, req, &err);
+	rc = file_reanalyse(api->svc, &file, &by, upload_answered, req, &err);
 	if (rc) {
 		api_fail(req, rc, &err);
 		http_request_resume(req);
@@ -296,8 +302,9 @@ static void delete_file_run(void *arg)
 {
 	struct file_call *call = arg;
 	struct http_request *req = call->req;
+	const struct audit_by by = api_by(req);
 	struct err err;
-	int rc = file_remove(call->api->svc, req->params[0], api_user_id(req), NULL, &err);
+	int rc = file_remove(call->api->svc, req->params[0], &by, NULL, &err);
 
 	if (rc == -ERR_NOT_FOUND)
 		api_not_found(req, "File", req->params[0]);

@@ -34,8 +34,7 @@ void get_metadata(struct http_request *req, void *arg)
 	json_obj(j);
 	json_obj_end(j);
 	json_key(j, "privileges");
-	json_arr(j);
-	json_arr_end(j);
+	api_put_privilege_names(j);
 	json_key(j, "relationships");
 	json_obj(j);
 	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)

@@ -321,8 +321,9 @@ static void answer_removed(struct http_request *req, int rc, const struct err *e
 static void delete_one_run(void *arg)
 {
 	struct notifications_call *call = arg;
+	const struct audit_by by = api_by(call->req);
 	struct err err;
-	int rc = stream_remove(call->api->svc, call->list.owner_id, call->seq, &err);
+	int rc = stream_remove(call->api->svc, call->list.owner_id, call->seq, &by, &err);
 
 	if (rc == -ERR_NOT_FOUND) {
 		api_not_found(call->req, "Hunting notification", call->req->params[0]);
@@ -343,8 +344,9 @@ void delete_hunting_notification(struct http_request *req, void *arg)
 static void delete_many_run(void *arg)
 {
 	struct notifications_call *call = arg;
+	const struct audit_by by = api_by(call->req);
 	struct err err;
-	int rc = notifications_remove(call->api->svc, call->list.owner_id, call->tag, &err);
+	int rc = notifications_remove(call->api->svc, call->list.owner_id, call->tag, &by, &err);
 
 	answer_removed(call->req, rc, &err);
 }

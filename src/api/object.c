@@ -79,6 +79,8 @@ static void send_found(const struct object_call *call)
 	struct err err;
 	int rc = object_find(call->api, req, call->type, &o, &err);
 
+	if (!api_charge_found(req, rc == 0, o.is_own))
+		return;
 	if (rc)
 		object_fail(req, call->type, rc, &err);
 	else

@@ -42,6 +42,7 @@ enum object_kind {
 extern const struct object_type object_types[OBJECT_KIND_COUNT];
 
 /* What the table names, in the resources' files. */
+object_find_fn user_object_find;
 object_find_fn file_find, analysis_find, submission_find, ruleset_find, notification_find,
 	operation_object_find, hunting_notification_find;
 
@@ -53,6 +54,7 @@ struct object {
 		attributes; /* all of them, one JSON object; p NULL: it does not exist any more */
 	struct str context; /* context_attributes, one JSON object; p NULL: none */
 	struct str meta;    /* beside "data" when asked for alone; p NULL: none */
+	bool is_own;        /* who asks brought it in */
 };
 
 /* GET of the object whose id is the path's first parameter. A whole handler. */

@@ -103,6 +103,17 @@ static const char *type_of_answer(const char *schema)
 	return "application/json";
 }
 
+static void put_json_body(struct json *j, const char *schema)
+{
+	AUTO(buf_release) struct buf text = BUF_INIT(1024);
+
+	buf_addf(&text,
+		 "{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
+		 "{\"$ref\":\"#/components/schemas/%s\"}}}}",
+		 schema);
+	json_raw(j, buf_str(&text));
+}
+
 static void put_body(struct json *j, const struct http_route *r)
 {
 	if (!r->upload &&
@@ -116,8 +127,8 @@ static void put_body(struct json *j, const struct http_route *r)
 			     "{\"file\":{\"type\":\"string\",\"format\":\"binary\"},"
 			     "\"password\":{\"type\":\"string\"}}}}}}"));
 	else
-		json_raw(j, STR("{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
-				"{\"$ref\":\"#/components/schemas/hunting_ruleset_request\"}}}}"));
+		put_json_body(j, strstr(r->pattern, "/users/") ? "user_request"
+							       : "hunting_ruleset_request");
 }
 
 /* A handler that serves several routes is told apart by a number. */

@@ -324,10 +324,13 @@ void post_ruleset(struct http_request *req, void *arg)
 	AUTO(json_drop) json_t *root = NULL;
 	json_t *attributes = api_attributes(req, "hunting_ruleset", STR(""), &root);
 	struct ruleset_change change;
+	struct audit_by by;
 	struct err err;
 
 	if (!attributes || !read_change(req, attributes, true, &change))
 		return;
+	by = api_by(req);
+	change.by = &by;
 	http_request_suspend(req);
 	ruleset_begun(
 		req,
@@ -341,6 +344,7 @@ void patch_ruleset(struct http_request *req, void *arg)
 	AUTO(json_drop) json_t *root = NULL;
 	json_t *attributes;
 	struct ruleset_change change;
+	struct audit_by by;
 	struct ruleset now;
 	struct err err;
 	int64_t id;
@@ -358,6 +362,8 @@ void patch_ruleset(struct http_request *req, void *arg)
 	}
 	if (!read_only_is_same(req, &now, attributes))
 		return;
+	by = api_by(req);
+	change.by = &by;
 	http_request_suspend(req);
 	ruleset_begun(
 		req,
@@ -367,6 +373,7 @@ void patch_ruleset(struct http_request *req, void *arg)
 
 void delete_ruleset(struct http_request *req, void *arg)
 {
+	const struct audit_by by = api_by(req);
 	struct api *api = arg;
 	struct err err;
 	int64_t id;
@@ -374,9 +381,10 @@ void delete_ruleset(struct http_request *req, void *arg)
 	if (!api_id(req, "Hunting ruleset", &id))
 		return;
 	http_request_suspend(req);
-	ruleset_begun(req,
-		      ruleset_delete(api->svc, api_user_id(req), id, ruleset_deleted, req, &err),
-		      &err);
+	ruleset_begun(
+		req,
+		ruleset_delete(api->svc, api_user_id(req), id, &by, ruleset_deleted, req, &err),
+		&err);
 }
 
 /* ---- All of them ---- */
@@ -384,10 +392,11 @@ void delete_ruleset(struct http_request *req, void *arg)
 static void delete_rulesets_run(void *arg)
 {
 	struct ruleset_call *call = arg;
+	const struct audit_by by = api_by(call->req);
 	struct operation op;
 	struct object o;
 	struct err err;
-	int rc = ruleset_delete_all(call->api->svc, api_user_id(call->req), &op, &err);
+	int rc = ruleset_delete_all(call->api->svc, by.user_id, &by, &op, &err);
 
 	if (rc == 0)
 		o = operation_object(&op, call->req->arena);

@@ -219,8 +219,10 @@ static void delete_stream_run(void *arg)
 {
 	struct stream_call *call = arg;
 	struct http_request *req = call->req;
+	const struct audit_by by = api_by(req);
 	struct err err;
-	int rc = stream_remove_matching(call->api->svc, call->ask.owner_id, call->ask.filter, &err);
+	int rc = stream_remove_matching(call->api->svc, call->ask.owner_id, call->ask.filter, &by,
+					&err);
 
 	if (rc == -ERR_BUSY)
 		api_error(
@@ -248,8 +250,9 @@ static void delete_notification_run(void *arg)
 {
 	struct stream_call *call = arg;
 	struct http_request *req = call->req;
+	const struct audit_by by = api_by(req);
 	struct err err;
-	int rc = stream_remove(call->api->svc, call->ask.owner_id, call->seq, &err);
+	int rc = stream_remove(call->api->svc, call->ask.owner_id, call->seq, &by, &err);
 
 	if (rc == -ERR_NOT_FOUND)
 		api_not_found(req, "Notification", req->params[0]);

@@ -29,8 +29,8 @@ enum control_kind {
 	CONTROL_ERROR = 2,
 	CONTROL_ITEM = 3,
 	CONTROL_USER_ADD = 16,     /* name, role, email -> key */
-	CONTROL_USER_KEY = 17,     /* name -> key */
-	CONTROL_USER_REVOKE = 18,  /* name -> */
+	CONTROL_USER_KEY = 17,     /* name, scopes, expires, what for -> key */
+	CONTROL_USER_REVOKE = 18,  /* name, key or "" -> */
 	CONTROL_USER_DISABLE = 19, /* name, 0 or 1 -> */
 	CONTROL_USER_LIST = 20,    /* -> items: name, role, email, created, disabled */
 	CONTROL_REMOVE = 21,       /* hash -> were the bytes erased, or are they still to be */
@@ -38,7 +38,18 @@ enum control_kind {
 	CONTROL_INGEST = 23,       /* name, corpus, descriptor -> is new, bytes, analysis */
 	/* folder's name, version, generations kept, adopt, rate, descriptor -> items; numbers */
 	CONTROL_BACKUP = 25,
-	CONTROL_OPEN = 24, /* analysis -> how many up to it are not completed */
+	CONTROL_OPEN = 24,         /* analysis -> how many up to it are not completed */
+	CONTROL_USER_ROLE = 32,    /* name, role -> */
+	CONTROL_USER_EMAIL = 33,   /* name, email or "" -> */
+	CONTROL_USER_KEYS = 34,    /* name -> items: id, what for, scopes, created, expires, last
+				      used, revoked */
+	CONTROL_USER_QUOTA = 35,   /* name, count, quota=value… -> items: quota, used, allowed, is
+				      the user's own */
+	CONTROL_USER_SHOW = 36,    /* name -> role, email, first name, last name, created, disabled,
+				      last use */
+	CONTROL_AUDIT = 40,        /* user, action, object, since, until, after, limit -> items */
+	CONTROL_INGEST_BEGIN = 41, /* paths, corpus -> */
+	CONTROL_INGEST_END = 42,   /* files, bytes, duplicates, failed, skipped -> */
 };
 
 /* The first field of an item of work that is watched. */

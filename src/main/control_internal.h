@@ -2,6 +2,7 @@
 #define CONTROL_INTERNAL_H
 #include "base/thread.h"
 #include "control.h"
+#include "service/users.h"
 
 /*
  * One connection. Its thread reads requests and does them one after the other;
@@ -15,8 +16,10 @@ struct connection {
 	int wake; /* eventfd: something is in `out` */
 	struct frame_in in;
 	char *piece;
-	uint64_t request; /* id of the one being done */
-	bool broken;      /* the other side is gone or talks nonsense */
+	struct audit_by by; /* who sits at the other end */
+	char run[17];       /* id of a `weir ingest` that has begun and not ended; "" */
+	uint64_t request;   /* id of the one being done */
+	bool broken;        /* the other side is gone or talks nonsense */
 	struct lock lock;
 	/* under the lock */
 	struct buf out;
@@ -41,6 +44,11 @@ void connection_answer(struct connection *c, enum control_kind kind, const struc
 #define ANSWER(c, kind, ...)                                                                       \
 	connection_answer((c), (kind), (const struct field[]){ __VA_ARGS__ },                      \
 			  sizeof((const struct field[]){ __VA_ARGS__ }) / sizeof(struct field))
+
+/* ---- control_users.c ---- */
+/* CONTROL_USER_*; anything else is ERR_INVALID. */
+MUST_USE int control_do_user(struct connection *c, struct frame *f, struct err *err);
+MUST_USE int control_do_audit(struct connection *c, struct frame *f, struct err *err);
 
 /* ---- control_operate.c: what takes long and is watched ---- */
 MUST_USE int control_verify(struct connection *c, struct frame *f, struct err *err);

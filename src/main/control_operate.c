@@ -4,8 +4,13 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "service/backup.h"
 #include "service/verify.h"
+
+enum {
+	FOLDER_SHOWN_BYTES = 1024 /* of a path, in the audit log */
+};
 
 /* ---- What is watched by the other side ---- */
 
@@ -42,6 +47,16 @@ static struct task task_of(struct connection *c, uint64_t rate)
 
 /* ---- weir verify ---- */
 
+static int audit_verify(struct connection *c, uint64_t records, uint64_t bad, struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d;
+
+	audit_detail_init(&d);
+	json_kv_i64(&d.json, "records", (int64_t)records);
+	json_kv_i64(&d.json, "findings", (int64_t)bad);
+	return audit_write_alone(c->svc, &c->by, AUDIT_VERIFY, STR(""), audit_detail_end(&d), err);
+}
+
 int control_verify(struct connection *c, struct frame *f, struct err *err)
 {
 	struct verify_options options = { .reclaim = frame_take_u64(f) != 0 };
@@ -51,12 +66,25 @@ int control_verify(struct connection *c, struct frame *f, struct err *err)
 	if (f->bad)
 		return err_set(err, ERR_INVALID, "no options were sent");
 	TRY(service_verify(c->svc, &options, &task, &r, err));
+	TRY(audit_verify(c, r.records, task.findings, err));
 	ANSWER(c, CONTROL_OK, FIELD_U64(r.records), FIELD_U64(task.findings), FIELD_U64(r.loose),
 	       FIELD_U64(r.loose_bytes), FIELD_U64(r.reclaimed));
 	return 0;
 }
 
 /* ---- weir backup ---- */
+
+static int audit_backup(struct connection *c, const char *folder, const struct backup_result *r,
+			struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d;
+
+	audit_detail_init(&d);
+	json_kv_str(&d.json, "folder", utf8_cut(str_of(folder), FOLDER_SHOWN_BYTES));
+	json_kv_i64(&d.json, "generation", (int64_t)r->generation);
+	json_kv_i64(&d.json, "samples", (int64_t)r->samples);
+	return audit_write_alone(c->svc, &c->by, AUDIT_BACKUP, STR(""), audit_detail_end(&d), err);
+}
 
 static int do_backup(struct connection *c, struct frame *f, int folder_fd, struct err *err)
 {
@@ -73,6 +101,7 @@ static int do_backup(struct connection *c, struct frame *f, int folder_fd, struc
 	if (f->bad || options.keep == 0 || folder_fd < 0)
 		return err_set(err, ERR_INVALID, "no folder was sent");
 	TRY(service_backup(c->svc, &options, &task, &r, err));
+	TRY(audit_backup(c, folder, &r, err));
 	ANSWER(c, CONTROL_OK, FIELD_U64(r.generation), FIELD_U64(r.samples),
 	       FIELD_U64(r.sample_bytes), FIELD_U64(r.packs), FIELD_U64(r.packs_copied),
 	       FIELD_U64(r.bytes), FIELD_U64(r.bytes_copied), FIELD_U64(r.removed),

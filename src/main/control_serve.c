@@ -13,14 +13,15 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "base/thread.h"
+#include "base/utf8.h"
 #include "service/files.h"
-#include "service/users.h"
 
 enum {
-	PIECE_BYTES = 256 * 1024, /* read at once from a sample */
-	OUT_BYTES_MAX = 4 << 20,  /* answers not sent yet; items wait at a quarter of it */
-	OPERATOR_ID = 0           /* who acts at the command line */
+	PIECE_BYTES = 256 * 1024,      /* read at once from a sample */
+	INGEST_PATHS_BYTES_MAX = 1024, /* of the paths of a run, in the audit log */
+	OUT_BYTES_MAX = 4 << 20,       /* answers not sent yet; items wait at a quarter of it */
 };
 
 /* ---- Answers ---- */
@@ -81,63 +82,6 @@ void connection_answer(struct connection *c, enum control_kind kind, const struc
 	if (much)
 		connection_flush(c, true);
 }
-/* ---- Accounts ---- */
-
-static int do_user_add(struct connection *c, struct frame *f, struct err *err)
-{
-	struct str name = frame_take_str(f), role_name = frame_take_str(f);
-	struct str email = frame_take_str(f);
-	char key[USER_KEY_CHARS + 1];
-	enum user_role role;
-
-	if (!user_role_parse(role_name, &role))
-		return err_set(err, ERR_INVALID,
-			       "there is no role '" STR_FMT "': viewer, hunter, editor or admin",
-			       STR_ARG(role_name));
-	TRY(user_add(c->svc, name, role, email, key, err));
-	ANSWER(c, CONTROL_OK, FIELD_STR(str_of(key)));
-	return 0;
-}
-
-static int do_user_key(struct connection *c, struct frame *f, struct err *err)
-{
-	char key[USER_KEY_CHARS + 1];
-
-	TRY(user_key_add(c->svc, frame_take_str(f), key, err));
-	ANSWER(c, CONTROL_OK, FIELD_STR(str_of(key)));
-	return 0;
-}
-
-static int do_user_revoke(struct connection *c, struct frame *f, struct err *err)
-{
-	TRY(user_key_revoke_all(c->svc, frame_take_str(f), err));
-	connection_answer(c, CONTROL_OK, NULL, 0);
-	return 0;
-}
-
-static int do_user_disable(struct connection *c, struct frame *f, struct err *err)
-{
-	struct str name = frame_take_str(f);
-
-	TRY(user_set_disabled(c->svc, name, frame_take_u64(f) != 0, err));
-	connection_answer(c, CONTROL_OK, NULL, 0);
-	return 0;
-}
-
-static void list_one(const struct user *u, void *arg)
-{
-	ANSWER(arg, CONTROL_ITEM, FIELD_STR(str_of(u->name)),
-	       FIELD_STR(str_of(user_role_name(u->role))), FIELD_STR(str_of(u->email)),
-	       FIELD_U64(u->created_s), FIELD_U64(u->disabled));
-}
-
-static int do_user_list(struct connection *c, struct frame *f, struct err *err)
-{
-	(void)f;
-	TRY(user_each(c->svc, list_one, c, err));
-	connection_answer(c, CONTROL_OK, NULL, 0);
-	return 0;
-}
 
 /* ---- Samples ---- */
 
@@ -145,7 +89,7 @@ static int do_remove(struct connection *c, struct frame *f, struct err *err)
 {
 	bool erased;
 
-	TRY(file_remove(c->svc, frame_take_str(f), OPERATOR_ID, &erased, err));
+	TRY(file_remove(c->svc, frame_take_str(f), &c->by, &erased, err));
 	ANSWER(c, CONTROL_OK, FIELD_U64(erased));
 	return 0;
 }
@@ -241,7 +185,7 @@ static int ingest_fd(struct connection *c, const struct upload_options *options,
 
 static int do_ingest(struct connection *c, struct frame *f, struct err *err)
 {
-	struct upload_options options = { .user_id = OPERATOR_ID,
+	struct upload_options options = { .user_id = 0, /* the operator */
 					  .lane = LANE_BULK,
 					  .name = frame_take_str(f),
 					  .corpus = frame_take_str(f),
@@ -255,21 +199,63 @@ static int do_ingest(struct connection *c, struct frame *f, struct err *err)
 	return rc;
 }
 
+/*
+ * A run of `weir ingest` has two lines in the audit log instead of one for each
+ * of its samples: when it begins and when it ends. The connection that began it
+ * ends it, too, if the command goes away before.
+ */
+static int do_ingest_begin(struct connection *c, struct frame *f, struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d;
+	struct str paths = frame_take_str(f), corpus = frame_take_str(f);
+	uint8_t id[8];
+
+	audit_detail_init(&d);
+	json_kv_str(&d.json, "paths", utf8_cut(paths, INGEST_PATHS_BYTES_MAX));
+	json_kv_str(&d.json, "corpus", utf8_cut(corpus, LIMIT_NAME_BYTES));
+	rand_bytes(id, sizeof id);
+	hex_encode(id, sizeof id, c->run);
+	TRY(audit_write_alone(c->svc, &c->by, AUDIT_INGEST_BEGIN, str_of(c->run),
+			      audit_detail_end(&d), err));
+	connection_answer(c, CONTROL_OK, NULL, 0);
+	return 0;
+}
+
+static int ingest_end(struct connection *c, const char *const *names, const uint64_t *numbers,
+		      size_t n, struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d;
+	int rc;
+
+	audit_detail_init(&d);
+	for (size_t i = 0; i < n; i++)
+		json_kv_i64(&d.json, names[i], (int64_t)numbers[i]);
+	json_kv_bool(&d.json, "complete", n > 0);
+	rc = audit_write_alone(c->svc, &c->by, AUDIT_INGEST_END, str_of(c->run),
+			       audit_detail_end(&d), err);
+	c->run[0] = 0;
+	return rc;
+}
+
+static int do_ingest_end(struct connection *c, struct frame *f, struct err *err)
+{
+	static const char *const names[] = { "files", "bytes", "duplicates", "failed", "skipped" };
+	uint64_t numbers[sizeof names / sizeof names[0]];
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		numbers[i] = frame_take_u64(f);
+	if (!c->run[0])
+		return err_set(err, ERR_INVALID, "no run has begun");
+	TRY(ingest_end(c, names, numbers, sizeof names / sizeof names[0], err));
+	connection_answer(c, CONTROL_OK, NULL, 0);
+	return 0;
+}
+
 /* ---- Requests ---- */
 
 static int connection_do(struct connection *c, struct frame *f, struct err *err)
 {
 	switch (f->kind) {
-	case CONTROL_USER_ADD:
-		return do_user_add(c, f, err);
-	case CONTROL_USER_KEY:
-		return do_user_key(c, f, err);
-	case CONTROL_USER_REVOKE:
-		return do_user_revoke(c, f, err);
-	case CONTROL_USER_DISABLE:
-		return do_user_disable(c, f, err);
-	case CONTROL_USER_LIST:
-		return do_user_list(c, f, err);
 	case CONTROL_REMOVE:
 		return do_remove(c, f, err);
 	case CONTROL_VERIFY:
@@ -280,8 +266,14 @@ static int connection_do(struct connection *c, struct frame *f, struct err *err)
 		return do_ingest(c, f, err);
 	case CONTROL_OPEN:
 		return do_open(c, f, err);
+	case CONTROL_INGEST_BEGIN:
+		return do_ingest_begin(c, f, err);
+	case CONTROL_INGEST_END:
+		return do_ingest_end(c, f, err);
+	case CONTROL_AUDIT:
+		return control_do_audit(c, f, err);
 	default:
-		return err_set(err, ERR_INVALID, "unknown request %u", f->kind);
+		return control_do_user(c, f, err);
 	}
 }
 
@@ -369,10 +361,25 @@ static void connection_run(struct connection *c)
 static void connection_finish(struct connection *c)
 {
 	eventfd_t ignored;
+	struct err err;
 
 	while (connection_in_flight(c))
 		(void)eventfd_read(c->wake, &ignored);
+	if (c->run[0] && ingest_end(c, NULL, NULL, 0, &err) != 0)
+		log_event(LOG_WARN, "ingest_end_not_audited", LOG_Z("error", err.msg));
 	connection_flush(c, false);
+}
+
+/* Who sits at the other end, as the audit log names him. */
+static void peer_name(int fd, struct audit_by *ret)
+{
+	struct ucred peer;
+	socklen_t n = sizeof peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0)
+		snprintf(ret->address, sizeof ret->address, "local uid %u", (unsigned)peer.uid);
+	else
+		snprintf(ret->address, sizeof ret->address, "local");
 }
 
 void control_serve(struct service *svc, int fd, int stop_fd)
@@ -386,6 +393,7 @@ void control_serve(struct service *svc, int fd, int stop_fd)
 		close(fd);
 		return;
 	}
+	peer_name(fd, &c.by);
 	frame_in_init(&c.in, fd);
 	buf_init(&c.out, OUT_BYTES_MAX);
 	lock_init(&c.lock, LOCK_CONTROL);

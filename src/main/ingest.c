@@ -456,6 +456,43 @@ static int earlier_run(struct ingest *g, struct walk_place *ret, char **ret_belo
 	return 0;
 }
 
+/* ---- For the audit log: a run has a line at its begin and one at its end ---- */
+
+static int run_begin(struct ingest *g, struct err *err)
+{
+	AUTO(buf_release) struct buf paths = BUF_INIT(CONTROL_PAYLOAD_MAX / 2);
+	struct frame answer;
+	size_t at;
+
+	for (size_t i = 0; i < g->o->word_count; i++)
+		buf_addf(&paths, "%s%s", i ? " " : "", g->o->words[i]);
+	buf_reset(&g->request);
+	at = frame_begin(&g->request, CONTROL_INGEST_BEGIN, 0);
+	frame_str(&g->request, buf_str(&paths));
+	frame_str(&g->request, str_of(g->corpus));
+	frame_end(&g->request, at);
+	return session_call(g->asking, buf_str(&g->request), NULL, NULL, &answer, err);
+}
+
+static void run_end(struct ingest *g)
+{
+	const struct ingest_numbers *n = &g->numbers;
+	const uint64_t numbers[] = { n->files, n->bytes, n->duplicates, n->failed, n->skipped };
+	struct frame answer;
+	struct err err;
+	size_t at;
+
+	buf_reset(&g->request);
+	at = frame_begin(&g->request, CONTROL_INGEST_END, 0);
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+		frame_u64(&g->request, numbers[i]);
+	frame_end(&g->request, at);
+	/* Where the owner has gone away there is nobody to tell; it has been said. */
+	if (session_call(g->asking, buf_str(&g->request), NULL, NULL, &answer, &err) != 0 &&
+	    !g->ended)
+		ingest_view_line(&g->view, "the audit log: %s", err.msg);
+}
+
 static int ingest_open(struct ingest *g, struct err *err)
 {
 	const struct options *o = g->o;
@@ -471,6 +508,7 @@ static int ingest_open(struct ingest *g, struct err *err)
 	for (unsigned i = 0; i < g->link_count; i++)
 		TRY(session_link(g->session, &g->links[i].in, err));
 	TRY(earlier_run(g, &after, &below, err));
+	TRY(run_begin(g, err));
 	has_own = stat(settings_text(&o->settings, SETTING_data), &own) == 0;
 	g->walk = walk_new(o->words, o->word_count, below ? &after : NULL, has_own ? &own : NULL);
 	ingest_count_start(&g->count, walk_new(o->words, o->word_count, below ? &after : NULL,
@@ -503,6 +541,7 @@ static int ingest_end(struct ingest *g)
 	int status = n->failed || n->failed_before ? STATUS_FAILED : STATUS_OK;
 	struct err err;
 
+	run_end(g);
 	ingest_view_end(&g->view);
 	ingest_view_summary(&g->view, n);
 	if (g->ended) {

@@ -150,6 +150,8 @@ static int run(const struct options *o)
 		return ingest_command(o);
 	case COMMAND_user:
 		return user_command(o);
+	case COMMAND_audit:
+		return audit_command(o);
 	case COMMAND_rm:
 		return rm_command(o);
 	case COMMAND_verify:

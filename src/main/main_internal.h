@@ -16,6 +16,7 @@ int serve_command(const struct options *o);
 MUST_USE int serve_check_settings(const struct settings *settings, struct err *err);
 int ingest_command(const struct options *o);
 int user_command(const struct options *o);
+int audit_command(const struct options *o);
 int rm_command(const struct options *o);
 int verify_command(const struct options *o);
 int backup_command(const struct options *o);

@@ -140,7 +140,7 @@ static int first_start(struct server *s, struct err *err)
 	TRY(user_each(s->svc, count_user, &users, err));
 	if (users)
 		return 0;
-	TRY(user_add(s->svc, STR("admin"), ROLE_ADMIN, STR(""), key, err));
+	TRY(user_add(s->svc, STR("admin"), ROLE_ADMIN, STR(""), NULL, key, err));
 	print_welcome(s, key);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,27 @@ struct session {
 	size_t link_count;
 };
 
+/* A quota's own setting, or what the tier says. */
+static int64_t quota_default(const struct settings *settings, enum quota quota)
+{
+	static const enum setting_id ids[QUOTA_COUNT] = {
+		[QUOTA_REQUESTS_MINUTE] = SETTING_quota_requests_minute,
+		[QUOTA_REQUESTS_HOUR] = SETTING_quota_requests_hour,
+		[QUOTA_REQUESTS_DAY] = SETTING_quota_requests_day,
+		[QUOTA_REQUESTS_MONTH] = SETTING_quota_requests_month,
+		[QUOTA_DOWNLOADS_MONTH] = SETTING_quota_downloads_month,
+		[QUOTA_HUNTING_RULES] = SETTING_quota_hunting_rules,
+		[QUOTA_HUNTING_RULESETS] = SETTING_quota_hunting_rulesets,
+	};
+	uint64_t own = settings_number(settings, ids[quota]);
+
+	if (own)
+		return (int64_t)own;
+	return strcmp(settings_text(settings, SETTING_quota_tier), "public") == 0
+		       ? quota_infos[quota].public_allowed
+		       : QUOTA_UNLIMITED;
+}
+
 struct service_options session_service_options(const struct settings *settings)
 {
 	struct service_options o = service_options_default(settings_text(settings, SETTING_data));
@@ -53,6 +75,10 @@ struct service_options session_service_options(const struct settings *settings)
 	o.unpack.entry_bytes_max = settings_number(settings, SETTING_unpack_entry_bytes_max);
 	o.unpack.ratio_max = (uint32_t)settings_number(settings, SETTING_unpack_ratio_max);
 	o.unpack.timeout_ms = (uint32_t)settings_number(settings, SETTING_unpack_timeout_ms);
+	for (unsigned i = 0; i < QUOTA_COUNT; i++)
+		o.quotas[i] = quota_default(settings, (enum quota)i);
+	o.audit_retention_days = (uint32_t)settings_number(settings, SETTING_audit_retention_days);
+	o.audit_rows_max = settings_number(settings, SETTING_audit_rows_max);
 	o.unsafe_no_sync = settings_bool(settings, SETTING_unsafe_no_sync);
 	return o;
 }

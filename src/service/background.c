@@ -6,6 +6,8 @@
 #include "service/rulesets.h"
 #include "service/stream.h"
 #include "store/meta_operation.h"
+#include "service/usage.h"
+#include "store/meta_user.h"
 
 enum {
 	TICK_MS = 1000,
@@ -25,8 +27,8 @@ enum {
 
 /*
  * One thread for what is worked off slowly: bulk deletions of notifications,
- * retention, use times of keys, and analyses whose commit failed. Each step is
- * its own short transaction in the bulk lane.
+ * retention, use times of keys, request counters, the audit log, and analyses whose commit failed.
+ * Each step is its own short transaction in the bulk lane.
  */
 struct background {
 	struct service *svc;
@@ -65,6 +67,27 @@ static int retention_apply(struct sql_conn *conn, struct write_req *req, struct 
 	uint32_t rows;
 
 	TRY(stream_retention_step(conn, s->before_s, STEP_ROWS, &rows, err));
+	s->done = rows < STEP_ROWS;
+	return 0;
+}
+
+static int audit_retention_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct step_req *s = (struct step_req *)req;
+	uint32_t rows;
+
+	TRY(audit_retention_step(conn, s->before_s, s->svc->options.audit_rows_max, STEP_ROWS,
+				 &rows, err));
+	s->done = rows < STEP_ROWS;
+	return 0;
+}
+
+static int usage_retention_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct step_req *s = (struct step_req *)req;
+	uint32_t rows;
+
+	TRY(usage_rows_forget(conn, s->before_s / DAY_S, STEP_ROWS, &rows, err));
 	s->done = rows < STEP_ROWS;
 	return 0;
 }
@@ -166,6 +189,19 @@ static void garbage_erase(struct background *b)
 	}
 }
 
+static void retention(struct background *b, int64_t now_s)
+{
+	const struct service_options *o = &b->svc->options;
+
+	work_off(b, retention_apply, now_s - (int64_t)o->retention_days * DAY_S,
+		 "retention_failed");
+	work_off(b, forget_apply, now_s - (int64_t)OPERATION_DAYS * DAY_S, "retention_failed");
+	work_off(b, audit_retention_apply, now_s - (int64_t)o->audit_retention_days * DAY_S,
+		 "audit_retention_failed");
+	work_off(b, usage_retention_apply, now_s - (int64_t)USAGE_DAYS_KEPT * DAY_S,
+		 "usage_retention_failed");
+}
+
 static void background_thread(void *arg)
 {
 	struct background *b = arg;
@@ -176,16 +212,13 @@ static void background_thread(void *arg)
 		rulesets_tick(b->svc);
 		work_off(b, delete_apply, 0, "stream_delete_failed");
 		operations_work(b->svc);
-		if (retention_is_due(b)) {
-			work_off(b, retention_apply,
-				 now_s - (int64_t)b->svc->options.retention_days * DAY_S,
-				 "retention_failed");
-			work_off(b, forget_apply, now_s - (int64_t)OPERATION_DAYS * DAY_S,
-				 "retention_failed");
-		}
+		if (retention_is_due(b))
+			retention(b, now_s);
 		erasures_again(b, now_s);
 		garbage_erase(b);
 		users_flush(b->svc);
+		usage_flush(b->svc);
+		audit_flush(b->svc);
 		log_flush();
 		hunt_tick(b->svc);
 		lock_take(&b->lock);

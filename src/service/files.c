@@ -17,6 +17,7 @@
 #include "report.h"
 #include "report_cache.h"
 #include "scan/unpack.h"
+#include "service/usage.h"
 #include "service_internal.h"
 #include "store/meta_analysis.h"
 #include "store/meta_facts.h"
@@ -48,6 +49,11 @@ struct upload {
 	char password[UNPACK_PASSWORD_BYTES_MAX + 1]; /* that opens it; "" : none was given */
 	char corpus[32];
 	char name[LIMIT_NAME_BYTES + 1];
+	bool audited; /* by `by` */
+	struct audit_by by;
+	struct user *payer; /* owned; NULL: nobody */
+	unsigned endpoint;
+	bool paid;
 	struct hasher *hasher;
 	struct buf bytes;
 	struct pack_stream *stream;
@@ -120,6 +126,12 @@ int upload_new(struct upload **ret, struct service *svc, const struct upload_opt
 		u->inside = *options->inside;
 		u->inside.path.p = str_dup(options->inside->path);
 	}
+	u->audited = options->by != NULL;
+	if (options->by)
+		u->by = *options->by;
+	if (options->payer)
+		u->payer = mem_must_dup(options->payer, sizeof *u->payer);
+	u->endpoint = options->endpoint;
 	u->hasher = hasher_new();
 	buf_init(&u->bytes, UPLOAD_MEMORY_MAX);
 	writer_announce(svc->writer);
@@ -186,6 +198,7 @@ void upload_free(struct upload *u)
 	if (u->stored && !u->kept)
 		stored_garbage_add(u->svc, &u->at);
 	stored_leave(u->svc, &u->hold);
+	free(u->payer);
 	free(u);
 }
 
@@ -240,6 +253,37 @@ static int intake_inside(struct sql_conn *conn, struct upload *u, int64_t file_i
 	return inside_apply(conn, &file, file_id, now_s, arena, err);
 }
 
+/* A known sample costs a call, once however often the transaction runs. */
+static int upload_pay(struct upload *u, struct err *err)
+{
+	if (!u->payer || u->paid || u->outcome.is_new)
+		return 0;
+	TRY(usage_charge(u->svc, u->payer, u->endpoint, false, err));
+	u->paid = true;
+	return 0;
+}
+
+static int upload_audit(struct sql_conn *conn, struct upload *u, struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d;
+	char hex[2 * SHA256_BYTES + 1], analysis[ANALYSIS_ID_CHARS + 1];
+
+	if (!u->audited)
+		return 0;
+	audit_detail_init(&d);
+	hex_encode(u->hashes.sha256, SHA256_BYTES, hex);
+	analysis_id_format(u->hashes.sha256, u->outcome.intake, analysis);
+	if (u->name[0])
+		json_kv_z(&d.json, "name", u->name);
+	json_kv_i64(&d.json, "size", (int64_t)u->size);
+	if (!u->existing_only)
+		json_kv_bool(&d.json, "new", u->outcome.is_new);
+	json_kv_z(&d.json, "analysis", analysis);
+	return audit_write(u->svc, conn, &u->by,
+			   u->existing_only ? AUDIT_FILE_ANALYSE : AUDIT_FILE_UPLOAD, str_of(hex),
+			   audit_detail_end(&d), err);
+}
+
 /* On the writer's thread, in its transaction. */
 static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
@@ -257,6 +301,7 @@ static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err
 		return intake_inside(conn, u, file_id, now_s, arena, err);
 	if (!u->existing_only)
 		TRY(intake_rows(conn, u, now_s, &file_id, &submission_id, err));
+	TRY(upload_pay(u, err));
 	TRY(analysis_queue(conn, file_id, submission_id, req->lane, now_s, &u->outcome.analysis_id,
 			   &u->outcome.intake, &joined, err));
 	if (u->password[0])
@@ -265,13 +310,15 @@ static int intake_apply(struct sql_conn *conn, struct write_req *req, struct err
 		TRY(report_refresh(conn, file_id, 0, now_s, arena, err));
 	u->outcome.hashes = u->hashes;
 	u->outcome.size = u->size;
-	return 0;
+	return upload_audit(conn, u, err);
 }
 
 static void upload_store(void *arg);
 
 static void upload_end(struct upload *u, int rc, const struct err *err)
 {
+	if (rc && u->paid)
+		usage_refund(u->svc, u->payer, u->endpoint, false);
 	u->done(rc ? NULL : &u->outcome, rc, err, u->done_arg);
 	upload_free(u);
 }
@@ -418,7 +465,7 @@ int upload_finish(struct upload *u,
 	return rc;
 }
 
-int file_reanalyse(struct service *svc, const struct file_info *file, int64_t user_id,
+int file_reanalyse(struct service *svc, const struct file_info *file, const struct audit_by *by,
 		   void (*done)(const struct upload_outcome *outcome, int rc, const struct err *err,
 				void *arg),
 		   void *arg, struct err *err)
@@ -427,7 +474,10 @@ int file_reanalyse(struct service *svc, const struct file_info *file, int64_t us
 	int rc;
 
 	u->svc = svc;
-	u->user_id = user_id;
+	u->user_id = by ? by->user_id : 0;
+	u->audited = by != NULL;
+	if (by)
+		u->by = *by;
 	u->hashes = file->hashes;
 	u->size = file->size;
 	u->existing_only = true;
@@ -528,12 +578,15 @@ static int file_lookup(struct service *svc, struct str hash, struct arena *arena
 	struct sql_conn *conn;
 	struct file_row row;
 	struct str report;
+	int64_t first_user_id = 0;
 	int rc;
 
 	TRY(sql_reader_take(&conn, svc->db, err));
 	rc = file_row_by_hash(conn, hash, arena, &row, err);
 	if (rc == 0)
 		rc = file_report(conn, row.id, arena, &report, err);
+	if (rc == 0)
+		rc = submission_first_user(conn, row.id, &first_user_id, err);
 	sql_reader_give(svc->db, conn);
 	if (rc)
 		return rc;
@@ -544,7 +597,8 @@ static int file_lookup(struct service *svc, struct str hash, struct arena *arena
 				   .report = report,
 				   .name = row.last_name,
 				   .first_submission_s = row.first_submission_s,
-				   .last_submission_s = row.last_submission_s };
+				   .last_submission_s = row.last_submission_s,
+				   .first_user_id = first_user_id };
 	return 0;
 }
 

@@ -62,7 +62,8 @@ static void put_quoted(struct buf *out, struct str s)
 	buf_add_c(out, '"');
 }
 
-int notifications_remove(struct service *svc, int64_t owner_id, struct str tag, struct err *err)
+int notifications_remove(struct service *svc, int64_t owner_id, struct str tag,
+			 const struct audit_by *by, struct err *err)
 {
 	AUTO(buf_release) struct buf filter = BUF_INIT(LIMIT_FILTER_BYTES);
 
@@ -77,5 +78,5 @@ int notifications_remove(struct service *svc, int64_t owner_id, struct str tag, 
 	if (buf_failed(&filter))
 		return err_set(err, ERR_INVALID, "\"tag\" is longer than %d bytes",
 			       LIMIT_FILTER_BYTES / 2);
-	return stream_remove_matching(svc, owner_id, buf_str(&filter), err);
+	return stream_remove_matching(svc, owner_id, buf_str(&filter), by, err);
 }

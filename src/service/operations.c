@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "liveset.h"
+#include "service/audit.h"
 #include "service/rulesets.h"
 #include "service_internal.h"
 #include "store/meta_limit.h"
@@ -40,6 +41,7 @@ struct begin_req {
 	struct write_req req;
 	struct service *svc;
 	int64_t user_id;
+	const struct audit_by *by;
 	char name[OPERATION_NAME_CHARS + 1];
 	struct operation_row row;
 };
@@ -48,15 +50,19 @@ static int begin_apply(struct sql_conn *conn, struct write_req *req, struct err 
 {
 	struct begin_req *b = (struct begin_req *)req;
 
-	return operation_delete_rulesets(conn, b->user_id, b->name, clock_unix_s(b->svc->clock),
-					 &b->row, err);
+	TRY(operation_delete_rulesets(conn, b->user_id, b->name, clock_unix_s(b->svc->clock),
+				      &b->row, err));
+	return audit_write(b->svc, conn, b->by, AUDIT_RULESET_DELETE_ALL, str_of(b->row.name),
+			   STR(""), err);
 }
 
-int ruleset_delete_all(struct service *svc, int64_t user_id, struct operation *ret, struct err *err)
+int ruleset_delete_all(struct service *svc, int64_t user_id, const struct audit_by *by,
+		       struct operation *ret, struct err *err)
 {
 	struct begin_req b = { .req = { .apply = begin_apply, .lane = LANE_API },
 			       .svc = svc,
-			       .user_id = user_id };
+			       .user_id = user_id,
+			       .by = by };
 	uint8_t id[OPERATION_NAME_CHARS / 2];
 
 	rand_bytes(id, sizeof id);
@@ -93,8 +99,23 @@ struct step_req {
 	bool live_changed;
 };
 
-static int step_in(struct sql_conn *conn, const struct operation_row *op, int64_t now_s,
-		   bool *ret_live_changed, struct err *err)
+/* Each ruleset has its own line, of its owner and the operation. */
+static int step_audit(struct service *svc, struct sql_conn *conn, const struct operation_row *op,
+		      int64_t ruleset_id, struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d;
+	const struct audit_by by = { .user_id = op->user_id };
+	char id[24];
+
+	audit_detail_init(&d);
+	snprintf(id, sizeof id, "%lld", (long long)ruleset_id);
+	json_kv_z(&d.json, "operation", op->name);
+	return audit_write(svc, conn, &by, AUDIT_RULESET_DELETE, str_of(id), audit_detail_end(&d),
+			   err);
+}
+
+static int step_in(struct service *svc, struct sql_conn *conn, const struct operation_row *op,
+		   int64_t now_s, bool *ret_live_changed, struct err *err)
 {
 	int64_t ids[STEP_RULESETS];
 	bool done, was_live;
@@ -103,6 +124,8 @@ static int step_in(struct sql_conn *conn, const struct operation_row *op, int64_
 	TRY(operation_targets(conn, op->id, STEP_RULESETS, ids, &n, err));
 	for (size_t i = 0; i < n; i++) {
 		TRY(ruleset_row_delete(conn, op->user_id, ids[i], now_s, &done, &was_live, err));
+		if (done)
+			TRY(step_audit(svc, conn, op, ids[i], err));
 		TRY(limit_forget(conn, ids[i], err));
 		TRY(operation_target_done(conn, op->id, ids[i], err));
 		*ret_live_changed |= was_live;
@@ -125,7 +148,7 @@ static int step_apply(struct sql_conn *conn, struct write_req *req, struct err *
 	s->id = op.id;
 	if (s->abort)
 		return operation_end(conn, op.id, "aborted", now_s, err);
-	return step_in(conn, &op, now_s, &s->live_changed, err);
+	return step_in(s->svc, conn, &op, now_s, &s->live_changed, err);
 }
 
 /* Is there something to do? Asked each second, so without the writer. */
@@ -188,8 +211,19 @@ static int due_apply(struct sql_conn *conn, struct write_req *req, struct err *e
 {
 	struct due_req *d = (struct due_req *)req;
 
-	return ruleset_row_switch_off(conn, d->id, clock_unix_s(d->svc->clock), &d->done,
-				      &d->was_live, err);
+	AUTO(audit_detail_drop) struct audit_detail detail;
+	char id[24];
+
+	audit_detail_init(&detail);
+	TRY(ruleset_row_switch_off(conn, d->id, clock_unix_s(d->svc->clock), &d->done, &d->was_live,
+				   err));
+	if (!d->done)
+		return 0;
+	snprintf(id, sizeof id, "%lld", (long long)d->id);
+	json_kv_bool(&detail.json, "enabled", false);
+	json_kv_z(&detail.json, "why", "scheduled_disable_date");
+	return audit_write(d->svc, conn, NULL, AUDIT_RULESET_CHANGE, str_of(id),
+			   audit_detail_end(&detail), err);
 }
 
 static bool next_due(struct service *svc, int64_t *ret)

@@ -1,6 +1,7 @@
 #include "service/files.h"
 
 #include "base/hash.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "inside.h"
@@ -20,6 +21,7 @@ enum {
 struct removal {
 	struct write_req req;
 	struct service *svc;
+	const struct audit_by *by;
 	struct str hash;
 	uint8_t sha256[SHA256_BYTES];
 	struct pack_locator at;
@@ -31,13 +33,19 @@ static int removal_apply(struct sql_conn *conn, struct write_req *req, struct er
 {
 	struct removal *r = (struct removal *)req;
 	AUTO(arena_drop) struct arena *arena = arena_new("removal", REMOVAL_ARENA_MAX);
+	AUTO(audit_detail_drop) struct audit_detail d;
+	char hex[2 * SHA256_BYTES + 1];
 	struct file_row row;
 
+	audit_detail_init(&d);
 	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
 	r->at = row.at;
 	memcpy(r->sha256, row.hashes.sha256, SHA256_BYTES);
-	return inside_remove(conn, &row, clock_unix_s(r->svc->clock), &r->erase_id, &r->settled,
-			     err);
+	TRY(inside_remove(conn, &row, clock_unix_s(r->svc->clock), &r->erase_id, &r->settled, err));
+	hex_encode(r->sha256, SHA256_BYTES, hex);
+	json_kv_i64(&d.json, "size", (int64_t)row.size);
+	return audit_write(r->svc, conn, r->by, AUDIT_FILE_DELETE, str_of(hex),
+			   audit_detail_end(&d), err);
 }
 
 static int erased_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
@@ -52,11 +60,12 @@ static int removal_erase(struct service *svc, struct removal *r, struct err *err
 	return writer_call(svc->writer, &r->req, err);
 }
 
-int file_remove(struct service *svc, struct str id, int64_t user_id, bool *ret_erased,
+int file_remove(struct service *svc, struct str id, const struct audit_by *by, bool *ret_erased,
 		struct err *err)
 {
 	struct removal r = { .req = { .apply = removal_apply, .lane = LANE_API },
 			     .svc = svc,
+			     .by = by,
 			     .settled = BUF_INIT(SETTLED_BYTES_MAX) };
 	uint8_t hash[SHA256_BYTES];
 	struct err why;
@@ -74,7 +83,8 @@ int file_remove(struct service *svc, struct str id, int64_t user_id, bool *ret_e
 	}
 	buf_release(&r.settled);
 	TRY(rc);
-	log_record(LOG_INFO, "file_removed", LOG_STR("file", id), LOG_I64("user_id", user_id));
+	log_record(LOG_INFO, "file_removed", LOG_STR("file", id),
+		   LOG_I64("user_id", by ? by->user_id : 0));
 	/* The sample is gone, whatever the disk says now. */
 	erased = removal_erase(svc, &r, &why) == 0;
 	if (!erased) {

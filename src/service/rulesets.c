@@ -49,6 +49,7 @@ struct ruleset_job {
 	int64_t user_id;
 	int64_t id;
 	struct ruleset_change change; /* checked, in the arena */
+	struct audit_by by;
 	struct arena *arena;
 	struct ruleset_compiled compiled;
 	struct str messages;
@@ -63,6 +64,38 @@ struct ruleset_job {
 };
 
 /* ---- In the writer's transaction; it may run more than once ---- */
+
+static int apply_audit(struct sql_conn *conn, const struct ruleset_job *job,
+		       enum audit_action action, const struct ruleset_row *row, struct err *err)
+{
+	static const char *const names[] = { "name",
+					     "rules",
+					     "enabled",
+					     "limit",
+					     "notification_emails",
+					     "tags",
+					     "match_object_type",
+					     "scheduled_disable_date" };
+	AUTO(audit_detail_drop) struct audit_detail d;
+	char id[24];
+
+	audit_detail_init(&d);
+	snprintf(id, sizeof id, "%lld", (long long)row->id);
+	json_kv_str(&d.json, "name", row->name);
+	if (action != AUDIT_RULESET_DELETE) {
+		json_key(&d.json, "set");
+		json_arr(&d.json);
+		for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+			if (job->change.set & 1u << i)
+				json_z(&d.json, names[i]);
+		}
+		json_arr_end(&d.json);
+		json_kv_bool(&d.json, "enabled", row->enabled);
+		json_kv_i64(&d.json, "version", row->version);
+		json_kv_i64(&d.json, "rules", row->rule_count);
+	}
+	return audit_write(job->svc, conn, &job->by, action, str_of(id), audit_detail_end(&d), err);
+}
 
 static int free_id(struct sql_conn *conn, int64_t *ret, struct err *err)
 {
@@ -107,6 +140,7 @@ static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	TRY(user_row_by_id(conn, job->user_id, job->arena, &owner, err));
 	row.owner = owner.name;
 	TRY(free_id(conn, &row.id, err));
+	TRY(user_rules_allowed(job->svc, conn, &row, 0, true, err));
 	TRY(counter_get(conn, "generation", &row.generation, err));
 	row.generation += row.enabled; /* the row must be there before its generation's */
 	TRY(ruleset_row_insert(conn, &row, err));
@@ -120,7 +154,7 @@ static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	}
 	job->row = row;
 	job->live_changed = row.enabled;
-	return 0;
+	return apply_audit(conn, job, AUDIT_RULESET_CREATE, &row, err);
 }
 
 /* Put the change on the row; *ret_version: it needs a new version. */
@@ -162,14 +196,17 @@ static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	struct ruleset_row row;
 	bool was_live, is_live, new_version;
 	int64_t limit;
+	int64_t was_rules;
 
 	TRY(ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err));
 	if ((job->change.set & RULESET_ENTITY) && !str_eq(job->change.entity, row.entity))
 		return err_set(err, ERR_INVALID, "match_object_type cannot be changed");
 	was_live = row.enabled && !row.is_suspended;
 	limit = row.limit;
+	was_rules = was_live ? row.rule_count : 0;
 	change_row(&row, job, &new_version);
 	is_live = row.enabled && !row.is_suspended;
+	TRY(user_rules_allowed(job->svc, conn, &row, was_rules, false, err));
 	if (new_version) {
 		row.version++;
 		TRY(ruleset_version_add(conn, row.id, row.version, row.rules, err));
@@ -189,7 +226,7 @@ static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 		TRY(limit_changed(conn, row.id, row.limit, now_s, err));
 	job->row = row;
 	job->live_changed = change != NULL;
-	return 0;
+	return job->change.set ? apply_audit(conn, job, AUDIT_RULESET_CHANGE, &row, err) : 0;
 }
 
 static int apply_delete(struct sql_conn *conn, struct ruleset_job *job, int64_t now_s,
@@ -211,7 +248,7 @@ static int apply_delete(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	TRY(limit_forget(conn, row.id, err));
 	job->row = row;
 	job->live_changed = was_live;
-	return 0;
+	return apply_audit(conn, job, AUDIT_RULESET_DELETE, &row, err);
 }
 
 static int job_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
@@ -317,7 +354,8 @@ static void job_run(void *arg)
 }
 
 static int job_start(struct service *svc, const struct ruleset_job *wanted,
-		     const struct ruleset_change *change, struct err *err)
+		     const struct ruleset_change *change, const struct audit_by *by,
+		     struct err *err)
 {
 	struct ruleset_job *job = mem_must_dup(wanted, sizeof *wanted);
 	int rc = 0;
@@ -325,6 +363,10 @@ static int job_start(struct service *svc, const struct ruleset_job *wanted,
 	job->svc = svc;
 	job->arena = arena_new("ruleset change", JOB_ARENA_MAX);
 	job->messages = STR("[]");
+	if (by)
+		job->by = *by;
+	else
+		job->by.user_id = job->user_id;
 	if (change)
 		rc = ruleset_change_check(change, job->kind == JOB_CREATE, clock_unix_s(svc->clock),
 					  job->arena, &job->change, err);
@@ -344,7 +386,7 @@ int ruleset_create(struct service *svc, int64_t owner_id, const struct ruleset_c
 		.kind = JOB_CREATE, .user_id = owner_id, .done = done, .done_arg = arg
 	};
 
-	return job_start(svc, &job, change, err);
+	return job_start(svc, &job, change, change->by, err);
 }
 
 int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
@@ -355,17 +397,17 @@ int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
 		.kind = JOB_UPDATE, .user_id = user_id, .id = id, .done = done, .done_arg = arg
 	};
 
-	return job_start(svc, &job, change, err);
+	return job_start(svc, &job, change, change->by, err);
 }
 
-int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, ruleset_done done, void *arg,
-		   struct err *err)
+int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, const struct audit_by *by,
+		   ruleset_done done, void *arg, struct err *err)
 {
 	const struct ruleset_job job = {
 		.kind = JOB_DELETE, .user_id = user_id, .id = id, .done = done, .done_arg = arg
 	};
 
-	return job_start(svc, &job, NULL, err);
+	return job_start(svc, &job, NULL, by, err);
 }
 
 /* ---- Looking ---- */

@@ -22,7 +22,7 @@ enum {
 
 struct service_options service_options_default(const char *data)
 {
-	return (struct service_options){
+	struct service_options o = {
 		.data = data,
 		.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
 		.hunt_bytes_max = LIMIT_HUNT_BYTES,
@@ -41,7 +41,13 @@ struct service_options service_options_default(const char *data)
 			    .entry_bytes_max = LIMIT_HUNT_BYTES,
 			    .ratio_max = 200,
 			    .timeout_ms = 60000 },
+		.audit_retention_days = 365,
+		.audit_rows_max = 10000000,
 	};
+
+	for (unsigned i = 0; i < QUOTA_COUNT; i++)
+		o.quotas[i] = QUOTA_UNLIMITED;
+	return o;
 }
 
 /* ---- Opening, in order ---- */
@@ -121,6 +127,8 @@ static int service_open_parts(struct service *svc, struct err *err)
 	TRY(pool_new(&svc->compilers, COMPILER_THREADS, err));
 	svc->reports = report_cache_new();
 	svc->users = user_cache_new();
+	svc->usage = usage_new();
+	svc->audit = audit_log_new();
 	TRY(files_finish_erasures(svc, &left, err));
 	TRY(open_scanning(svc, err));
 	svc->erasures_left = left > 0;
@@ -180,8 +188,11 @@ void service_close(struct service *svc)
 	unpack_stop(svc);
 	pool_stop(svc->pool);
 	liveset_stop(svc);
-	if (svc->writer && svc->users)
+	if (svc->writer && svc->audit) {
 		users_flush(svc);
+		usage_flush(svc);
+		audit_flush(svc);
+	}
 	if (svc->writer && svc->hunt)
 		give_leases_back(svc);
 	writer_close(svc->writer);
@@ -191,6 +202,8 @@ void service_close(struct service *svc)
 	hunt_free(svc);
 	liveset_free(svc);
 	scan_pool_close(svc->scan);
+	audit_log_free(svc->audit);
+	usage_free(svc->usage);
 	user_cache_free(svc->users);
 	report_cache_free(svc->reports);
 	sql_close(svc->db);

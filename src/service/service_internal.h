@@ -11,6 +11,11 @@ struct unpack_stage;
 struct liveset;
 struct pool;
 struct user_cache;
+struct usage;
+struct audit_log;
+struct account;
+struct audit_by;
+struct ruleset_row;
 struct crash_report;
 
 /*
@@ -53,6 +58,8 @@ struct service {
 	struct scan_pool *scan;
 	struct report_cache *reports;
 	struct user_cache *users;
+	struct usage *usage;
+	struct audit_log *audit;
 	struct liveset *live;
 	struct unpack_stage *unpack;
 	struct hunt *hunt;
@@ -95,11 +102,40 @@ struct analysis_info;
 struct analysis_row;
 struct analysis_info analysis_info_of(const struct analysis_row *row);
 
-/* ---- users.c ---- */
+/* ---- user_auth.c ---- */
 struct user_cache *user_cache_new(void);
 void user_cache_free(struct user_cache *c);
+/* Something about accounts has changed: everybody looks into the database again. */
+void user_cache_empty(struct user_cache *c);
 /* Write last-use times that have gathered. Called each second by the background thread. */
 void users_flush(struct service *svc);
+
+/* ---- usage.c ---- */
+struct usage *usage_new(void);
+void usage_free(struct usage *u);
+/* The user's counters, read from the database at their first use. */
+MUST_USE int account_get(struct service *svc, struct sql_conn *conn, int64_t user_id,
+			 struct account **ret, struct err *err);
+/* Write the counters that moved. Called each second by the background thread. */
+void usage_flush(struct service *svc);
+
+/* ---- users.c ---- */
+/* What a user may use up: its own quota or the server's. */
+MUST_USE int user_quotas_read(struct service *svc, struct sql_conn *conn, int64_t user_id,
+			      int64_t *ret_allowed, unsigned *ret_own, struct err *err);
+/*
+ * In the writer's transaction: may the owner have the ruleset as it is going to
+ * be? `was_rules`: those that it had enabled before the change. ERR_QUOTA.
+ */
+MUST_USE int user_rules_allowed(struct service *svc, struct sql_conn *conn,
+				const struct ruleset_row *row, int64_t was_rules, bool is_new,
+				struct err *err);
+
+/* ---- audit.c ---- */
+struct audit_log *audit_log_new(void);
+void audit_log_free(struct audit_log *a);
+/* Write the lines that wait. Called each second by the background thread. */
+void audit_flush(struct service *svc);
 
 /* ---- background.c: one thread for what is worked off slowly ---- */
 struct background;

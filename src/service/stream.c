@@ -1,12 +1,16 @@
 #include "service/stream.h"
 
+#include <stdio.h>
+
 #include "base/hex.h"
 #include "base/metric.h"
+#include "base/utf8.h"
 #include "service_internal.h"
 #include "store/meta_file.h"
 
 enum {
-	HASH_ARENA_MAX = 1 << 20
+	HASH_ARENA_MAX = 1 << 20,
+	FILTER_SHOWN_BYTES = 1024, /* of a filter, in the audit log */
 };
 
 static bool env_hash(void *arg, struct str hex, uint8_t ret_sha256[SHA256_BYTES])
@@ -44,23 +48,30 @@ struct remove_req {
 	int64_t seq;
 	struct str filter;
 	int64_t now_s;
+	const struct audit_by *by;
 };
 
 static int remove_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
 	struct remove_req *r = (struct remove_req *)req;
 	struct stream_env env;
+	char id[24];
 
 	stream_env_init(&env, r->svc, conn, r->now_s);
-	return stream_delete_one(conn, r->owner_id, r->seq, &env.env, err);
+	TRY(stream_delete_one(conn, r->owner_id, r->seq, &env.env, err));
+	snprintf(id, sizeof id, "%lld", (long long)r->seq);
+	return audit_write(r->svc, conn, r->by, AUDIT_NOTIFICATION_DELETE, str_of(id), STR(""),
+			   err);
 }
 
-int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, struct err *err)
+int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, const struct audit_by *by,
+		  struct err *err)
 {
 	struct remove_req r = { .req = { .apply = remove_apply, .lane = LANE_API },
 				.svc = svc,
 				.owner_id = owner_id,
 				.seq = seq,
+				.by = by,
 				.now_s = clock_unix_s(svc->clock) };
 
 	TRY(writer_call(svc->writer, &r.req, err));
@@ -71,20 +82,25 @@ int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, struct err
 static int remove_matching_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
 	struct remove_req *r = (struct remove_req *)req;
-
+	AUTO(audit_detail_drop) struct audit_detail d;
 	struct stream_env env;
 
+	audit_detail_init(&d);
 	stream_env_init(&env, r->svc, conn, r->now_s);
-	return stream_delete_start(conn, r->owner_id, r->filter, &env.env, err);
+	TRY(stream_delete_start(conn, r->owner_id, r->filter, &env.env, err));
+	json_kv_str(&d.json, "filter", utf8_cut(r->filter, FILTER_SHOWN_BYTES));
+	return audit_write(r->svc, conn, r->by, AUDIT_STREAM_DELETE, STR(""), audit_detail_end(&d),
+			   err);
 }
 
 int stream_remove_matching(struct service *svc, int64_t owner_id, struct str filter,
-			   struct err *err)
+			   const struct audit_by *by, struct err *err)
 {
 	struct remove_req r = { .req = { .apply = remove_matching_apply, .lane = LANE_API },
 				.svc = svc,
 				.owner_id = owner_id,
 				.filter = filter,
+				.by = by,
 				.now_s = clock_unix_s(svc->clock) };
 
 	TRY(writer_call(svc->writer, &r.req, err));

@@ -12,6 +12,8 @@ static const char FILE_BY_SHA1[] = "SELECT " FILE_COLUMNS " FROM file WHERE sha1
 static const char FILE_BY_MD5[] = "SELECT " FILE_COLUMNS " FROM file WHERE md5 = ?1";
 static const char FILE_BY_ID[] = "SELECT " FILE_COLUMNS " FROM file WHERE id = ?1";
 static const char FILE_FIND[] = "SELECT id FROM file WHERE sha256 = ?1";
+static const char FIRST_USER[] =
+	"SELECT user_id FROM submission WHERE file_id = ?1 ORDER BY id LIMIT 1";
 static const char FILE_INSERT[] =
 	"INSERT INTO file (sha256, sha1, md5, size, corpus, pack, pack_offset, "
 	"first_submission_s, last_submission_s, times_submitted, unique_sources, last_name) "
@@ -148,6 +150,14 @@ int file_row_find(struct sql_conn *conn, const uint8_t sha256[SHA256_BYTES], int
 	const struct sql_val key = SQL_BLOB(sha256, SHA256_BYTES);
 
 	return one_i64(conn, FILE_FIND, &key, 1, 0, ret_id, err);
+}
+
+int submission_first_user(struct sql_conn *conn, int64_t file_id, int64_t *ret_user_id,
+			  struct err *err)
+{
+	const struct sql_val key = SQL_I64(file_id);
+
+	return one_i64(conn, FIRST_USER, &key, 1, 0, ret_user_id, err);
 }
 
 int file_row_insert(struct sql_conn *conn, const struct file_row *row, int64_t *ret_id,

@@ -188,7 +188,7 @@ static int remove_sample(uint32_t number)
 	entry->offset = file.at.offset;
 	entry->len = file.at.len;
 	atomic_store(&entry->asked, 1);
-	TRY(file_remove(work.svc, str_of(hex), work.led->users[0], NULL, &err));
+	TRY(file_remove(work.svc, str_of(hex), NULL, NULL, &err));
 	atomic_store(&entry->acked, 1);
 	return 0;
 }
@@ -275,7 +275,7 @@ static int change_ruleset(struct led_ruleset *entry, struct led_op op)
 	if (at == 0)
 		rc = ruleset_create(work.svc, user, &change, ruleset_answered, &call, &err);
 	else if (op.deleted)
-		rc = ruleset_delete(work.svc, user, entry->id, ruleset_answered, &call, &err);
+		rc = ruleset_delete(work.svc, user, entry->id, NULL, ruleset_answered, &call, &err);
 	else
 		rc = ruleset_update(work.svc, user, entry->id, &change, ruleset_answered, &call,
 				    &err);
@@ -365,7 +365,7 @@ static bool delete_some(int user, int count)
 		    work.led->users[user])
 			continue;
 		entry = new_deletion(user, seq, false);
-		if (stream_remove(work.svc, work.led->users[user], seq, &err) != 0)
+		if (stream_remove(work.svc, work.led->users[user], seq, NULL, &err) != 0)
 			return false;
 		atomic_store(&entry->acked, 1);
 	}
@@ -383,7 +383,7 @@ static void delete_all(int user)
 	if (seq <= 0)
 		return;
 	entry = new_deletion(user, seq, true);
-	if (stream_remove_matching(work.svc, owner, STR(""), &err) == 0)
+	if (stream_remove_matching(work.svc, owner, STR(""), NULL, &err) == 0)
 		atomic_store(&entry->acked, 1);
 }
 
@@ -438,7 +438,7 @@ static int make_users(void)
 		char key[USER_KEY_CHARS + 1];
 		struct user u;
 
-		TRY(user_add(work.svc, str_of(names[i]), ROLE_HUNTER, STR(""), key, &err));
+		TRY(user_add(work.svc, str_of(names[i]), ROLE_HUNTER, STR(""), NULL, key, &err));
 		TRY(user_get(work.svc, str_of(names[i]), &u, &err));
 		work.led->users[i] = u.id;
 		atomic_fetch_add(&work.led->user_count, 1);

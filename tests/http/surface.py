@@ -19,7 +19,6 @@ ELSEWHERE = {
     "DIED": "a scanner that dies twice under a compilation: tests/unit/test_ruleset_check.c",
     "EXISTS": "no route makes what may be there already: tests/unit/test_users.c",
     "IO": "a disk that fails: tests/unit/test_writer_faults.c",
-    "QUOTA": "no route has one: tests/unit/test_users.c",
     "NO_MEMORY": "tests/unit/test_arena.c",
     "TIMEOUT": "tests/unit/test_writer.c",
     "UNCERTAIN": "a commit whose outcome is lost: tests/unit/test_writer_faults.c",

@@ -22,7 +22,7 @@ static inline int64_t user_new(struct world *w, const char *name)
 	struct user u;
 	struct err err;
 
-	CHECK_OK(user_add(w->svc, str_of(name), ROLE_HUNTER, STR(""), key, &err), &err);
+	CHECK_OK(user_add(w->svc, str_of(name), ROLE_HUNTER, STR(""), NULL, key, &err), &err);
 	CHECK_OK(user_get(w->svc, str_of(name), &u, &err), &err);
 	return u.id;
 }
@@ -142,7 +142,7 @@ static inline int update(struct fixture *f, int64_t user, int64_t id, struct rul
 static inline int delete (struct fixture *f, int64_t user, int64_t id, struct outcome *o)
 {
 	outcome_init(o, f, f->arena);
-	return outcome_wait(o, ruleset_delete(f->w->svc, user, id, changed, o, &o->err));
+	return outcome_wait(o, ruleset_delete(f->w->svc, user, id, NULL, changed, o, &o->err));
 }
 
 static inline struct ruleset_change minimal(const char *name, const char *rules)

@@ -144,7 +144,7 @@ static void a_file_that_many_rulesets_match_completes(void **state)
 	char key[USER_KEY_CHARS + 1];
 	struct err err;
 
-	CHECK_OK(user_add(w->svc, STR("ann"), ROLE_HUNTER, STR(""), key, &err), &err);
+	CHECK_OK(user_add(w->svc, STR("ann"), ROLE_HUNTER, STR(""), NULL, key, &err), &err);
 	world_exec(w,
 		   "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) "
 		   "INSERT INTO ruleset (id, owner_id, name, rules, generation, enabled, "

@@ -35,7 +35,7 @@ static void all_rulesets_go_and_later_ones_stay(void **state)
 		make(f, "r", RULE_A, i % 2);
 	CHECK_OK(create(f, f->bob, minimal("b", RULE_A), &o), &o.err);
 	bobs = o.r;
-	CHECK_OK(ruleset_delete_all(f->w->svc, f->ann, &op, &err), &err);
+	CHECK_OK(ruleset_delete_all(f->w->svc, f->ann, NULL, &op, &err), &err);
 	assert_int_equal(strlen(op.id), 32);
 	later = make(f, "later", RULE_B, true);
 	wait_finished(f, f->ann, op.id);
@@ -58,7 +58,7 @@ static void with_nothing_to_do_it_is_over(void **state)
 	struct operation op;
 	struct err err;
 
-	CHECK_OK(ruleset_delete_all(f->w->svc, f->ann, &op, &err), &err);
+	CHECK_OK(ruleset_delete_all(f->w->svc, f->ann, NULL, &op, &err), &err);
 	assert_string_equal(op.status, "finished");
 }
 
@@ -98,7 +98,7 @@ static void the_next_start_goes_on(void **state)
 	world_open(f->w);
 	/* Another cannot begin while it runs; whether it still does is a race. */
 	{
-		int rc = ruleset_delete_all(f->w->svc, f->ann, &again, &err);
+		int rc = ruleset_delete_all(f->w->svc, f->ann, NULL, &again, &err);
 
 		assert_true(rc == 0 || rc == -ERR_BUSY);
 	}
@@ -123,7 +123,7 @@ static void only_one_at_a_time(void **state)
 		   NULL);
 	/* Either it is found running, or the background was quicker. */
 	{
-		int rc = ruleset_delete_all(f->w->svc, f->ann, &op, &err);
+		int rc = ruleset_delete_all(f->w->svc, f->ann, NULL, &op, &err);
 
 		assert_true(rc == -ERR_BUSY || strcmp(op.status, "finished") == 0);
 	}

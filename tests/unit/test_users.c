@@ -26,8 +26,11 @@ static void add(struct world *w, const char *name, char key[USER_KEY_CHARS + 1])
 {
 	struct err err;
 
-	CHECK_OK(user_add(w->svc, str_of(name), ROLE_HUNTER, STR("a@b.example"), key, &err), &err);
+	CHECK_OK(user_add(w->svc, str_of(name), ROLE_HUNTER, STR("a@b.example"), NULL, key, &err),
+		 &err);
 }
+
+static const struct user_key_options all_scopes = { .scopes = SCOPES_ALL };
 
 static int login(struct world *w, const char *key, struct err *err)
 {
@@ -49,6 +52,43 @@ static void roles_have_names(void **state)
 	assert_false(user_role_parse(STR(""), &role));
 }
 
+static const struct {
+	const char *text;
+	unsigned scopes; /* 0: refused */
+	const char *printed;
+} scopes[] = {
+	{ "all", SCOPES_ALL, "all" },
+	{ "read", 1 << SCOPE_READ, "read" },
+	{ "write,read", 1 << SCOPE_READ | 1 << SCOPE_WRITE, "read,write" },
+	{ " upload , stream,upload ", 1 << SCOPE_UPLOAD | 1 << SCOPE_STREAM, "stream,upload" },
+	{ "read,stream,upload,download,write", SCOPES_ALL, "all" },
+	{ "read,all", SCOPES_ALL, "all" },
+	{ "", 0, "" },
+	{ "READ", 0, "" },
+	{ "read,", 0, "" },
+	{ "read;write", 0, "" },
+	{ "everything", 0, "" },
+};
+
+static void scopes_have_names(void **state)
+{
+	char printed[SCOPES_TEXT_BYTES];
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(scopes); i++) {
+		unsigned v = 0;
+		int rc = user_scopes_parse(str_of(scopes[i].text), &v, &err);
+
+		CHECK_ROW(scopes[i].text, rc == (scopes[i].scopes ? 0 : -ERR_INVALID));
+		CHECK_ROW(scopes[i].text, v == scopes[i].scopes);
+		if (rc)
+			continue;
+		user_scopes_print(v, printed);
+		CHECK_ROW_STR(scopes[i].text, str_of(printed), str_of(scopes[i].printed));
+	}
+}
+
 static void a_new_user_can_log_in(void **state)
 {
 	struct world *w = *state;
@@ -58,7 +98,7 @@ static void a_new_user_can_log_in(void **state)
 	struct user u, same;
 	struct err err;
 
-	CHECK_OK(user_add(w->svc, STR("ann"), ROLE_EDITOR, STR("ann@example.org"), key, &err),
+	CHECK_OK(user_add(w->svc, STR("ann"), ROLE_EDITOR, STR("ann@example.org"), NULL, key, &err),
 		 &err);
 	assert_int_equal(strlen(key), USER_KEY_CHARS);
 	assert_int_equal(strspn(key, "0123456789abcdef"), USER_KEY_CHARS);
@@ -90,7 +130,7 @@ static const struct {
 } names[] = {
 	{ "one letter", STR("a"), STR(""), true },
 	{ "every sign", STR("A_z.0-9"), STR(""), true },
-	{ "64 letters", STR("aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd"),
+	{ "64 letters", STR("kkkkkkkkkkkkkkkkbbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd"),
 	  STR(""), true },
 	{ "65 letters", STR("aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccddddddddddddddddd"),
 	  STR(""), false },
@@ -121,7 +161,7 @@ static void names_are_checked(void **state)
 	int rc;
 
 	for (size_t i = 0; i < COUNT_OF(names); i++) {
-		rc = user_add(w->svc, names[i].name, ROLE_VIEWER, names[i].email, key, &err);
+		rc = user_add(w->svc, names[i].name, ROLE_VIEWER, names[i].email, NULL, key, &err);
 		CHECK_ROW(names[i].row, rc == (names[i].good ? 0 : -ERR_INVALID));
 		if (!names[i].good)
 			continue;
@@ -143,7 +183,7 @@ static void names_are_taken_once(void **state)
 	struct err err;
 
 	add(w, "ann", key);
-	assert_int_equal(user_add(w->svc, STR("ann"), ROLE_ADMIN, STR(""), other, &err),
+	assert_int_equal(user_add(w->svc, STR("ann"), ROLE_ADMIN, STR(""), NULL, other, &err),
 			 -ERR_EXISTS);
 	assert_non_null(strstr(err.msg, "'ann'"));
 	CHECK_OK(login(w, key, &err), &err);
@@ -186,18 +226,128 @@ static void further_keys_and_revocation(void **state)
 
 	add(w, "ann", first);
 	add(w, "bob", other);
-	CHECK_OK(user_key_add(w->svc, STR("ann"), second, &err), &err);
+	CHECK_OK(user_key_add(w->svc, STR("ann"), &all_scopes, NULL, second, &err), &err);
 	assert_string_not_equal(first, second);
 	CHECK_OK(login(w, first, &err), &err);
 	CHECK_OK(login(w, second, &err), &err);
 	CHECK_OK(login(w, other, &err), &err);
-	CHECK_OK(user_key_revoke_all(w->svc, STR("ann"), &err), &err);
+	CHECK_OK(user_key_revoke(w->svc, STR("ann"), STR(""), NULL, &err), &err);
 	assert_int_equal(login(w, first, &err), -ERR_UNAUTHENTICATED);
 	assert_int_equal(login(w, second, &err), -ERR_UNAUTHENTICATED);
 	CHECK_OK(login(w, other, &err), &err);
-	CHECK_OK(user_key_add(w->svc, STR("ann"), third, &err), &err);
+	CHECK_OK(user_key_add(w->svc, STR("ann"), &all_scopes, NULL, third, &err), &err);
 	CHECK_OK(login(w, third, &err), &err);
 	assert_int_equal(login(w, first, &err), -ERR_UNAUTHENTICATED);
+}
+
+static void note_key(const struct user_key *key, void *arg)
+{
+	buf_addf(arg, "%s%s ", key->revoked ? "-" : "", key->id);
+}
+
+static void one_key_is_revoked(void **state)
+{
+	struct world *w = *state;
+	const struct user_key_options reader = { .scopes = 1 << SCOPE_READ, .name = STR("siem") };
+	char first[USER_KEY_CHARS + 1], second[USER_KEY_CHARS + 1], other[USER_KEY_CHARS + 1];
+	struct buf keys = BUF_INIT(4096);
+	uint8_t hash[SHA256_BYTES];
+	char id[2 * SHA256_BYTES + 1];
+	struct user u;
+	struct err err;
+
+	add(w, "ann", first);
+	add(w, "bob", other);
+	CHECK_OK(user_key_add(w->svc, STR("ann"), &reader, NULL, second, &err), &err);
+	CHECK_OK(user_authenticate(w->svc, str_of(second), &u, &err), &err);
+	assert_int_equal(u.scopes, 1 << SCOPE_READ);
+	CHECK_OK(user_authenticate(w->svc, str_of(first), &u, &err), &err);
+	assert_int_equal(u.scopes, SCOPES_ALL);
+	assert_int_equal(user_key_revoke(w->svc, STR("ann"), str_of(other), NULL, &err),
+			 -ERR_NOT_FOUND);
+	assert_int_equal(user_key_revoke(w->svc, STR("ann"), STR("x"), NULL, &err), -ERR_NOT_FOUND);
+	sha256_of(second, USER_KEY_CHARS, hash);
+	hex_encode(hash, sizeof hash, id);
+	CHECK_OK(user_key_revoke(w->svc, STR("ann"), str_make(id, 16), NULL, &err), &err);
+	assert_int_equal(login(w, second, &err), -ERR_UNAUTHENTICATED);
+	assert_int_equal(user_key_revoke(w->svc, STR("ann"), str_make(id, 16), NULL, &err),
+			 -ERR_NOT_FOUND);
+	CHECK_OK(login(w, first, &err), &err);
+	CHECK_OK(user_keys_each(w->svc, STR("ann"), note_key, &keys, &err), &err);
+	assert_int_equal(keys.n, 2 * (USER_KEY_ID_CHARS + 1) + 1);
+	CHECK_OK(user_key_revoke(w->svc, STR("ann"), str_of(first), NULL, &err), &err);
+	assert_int_equal(login(w, first, &err), -ERR_UNAUTHENTICATED);
+	CHECK_OK(login(w, other, &err), &err);
+	buf_release(&keys);
+}
+
+static void keys_have_a_maximum(void **state)
+{
+	struct world *w = *state;
+	char key[USER_KEY_CHARS + 1];
+	struct err err;
+
+	add(w, "ann", key);
+	for (unsigned i = 1; i < USER_KEYS_MAX; i++)
+		CHECK_OK(user_key_add(w->svc, STR("ann"), &all_scopes, NULL, key, &err), &err);
+	assert_int_equal(user_key_add(w->svc, STR("ann"), &all_scopes, NULL, key, &err),
+			 -ERR_TOO_LARGE);
+	CHECK_OK(user_key_revoke(w->svc, STR("ann"), str_of(key), NULL, &err), &err);
+	CHECK_OK(user_key_add(w->svc, STR("ann"), &all_scopes, NULL, key, &err), &err);
+}
+
+static void users_are_found_by_what_they_have(void **state)
+{
+	struct world *w = *state;
+	char key[USER_KEY_CHARS + 1], unused[USER_KEY_CHARS + 1];
+	struct user u;
+	struct err err;
+
+	CHECK_OK(user_add(w->svc, STR("ann"), ROLE_HUNTER, STR("ann@a.example"), NULL, key, &err),
+		 &err);
+	add(w, "bob", unused);
+	add(w, "cid", unused);
+	CHECK_OK(user_find(w->svc, STR("ann"), &u, &err), &err);
+	CHECK_OK(user_find(w->svc, STR("ann@a.example"), &u, &err), &err);
+	assert_string_equal(u.name, "ann");
+	CHECK_OK(user_find(w->svc, str_of(key), &u, &err), &err);
+	assert_string_equal(u.name, "ann");
+	assert_int_equal(user_find(w->svc, STR("a@b.example"), &u, &err), -ERR_INVALID);
+	assert_int_equal(user_find(w->svc, STR("x@b.example"), &u, &err), -ERR_NOT_FOUND);
+	assert_int_equal(user_find(w->svc, STR(""), &u, &err), -ERR_NOT_FOUND);
+	CHECK_OK(user_key_revoke(w->svc, STR("ann"), STR(""), NULL, &err), &err);
+	assert_int_equal(user_find(w->svc, str_of(key), &u, &err), -ERR_NOT_FOUND);
+}
+
+static void roles_and_quotas_hold_at_once(void **state)
+{
+	struct world *w = *state;
+	const struct user_quota_change changes[] = {
+		{ .quota = QUOTA_HUNTING_RULES, .allowed = 5 },
+		{ .quota = QUOTA_REQUESTS_DAY, .allowed = QUOTA_UNLIMITED },
+	};
+	const struct user_quota_change back = { .quota = QUOTA_HUNTING_RULES, .is_default = true };
+	char key[USER_KEY_CHARS + 1];
+	unsigned own;
+	struct user u;
+	struct err err;
+
+	add(w, "ann", key);
+	CHECK_OK(login(w, key, &err), &err);
+	CHECK_OK(user_set_role(w->svc, STR("ann"), ROLE_ADMIN, NULL, &err), &err);
+	CHECK_OK(user_set_quotas(w->svc, STR("ann"), changes, 2, NULL, &err), &err);
+	CHECK_OK(user_authenticate(w->svc, str_of(key), &u, &err), &err);
+	assert_int_equal(u.role, ROLE_ADMIN);
+	assert_int_equal(u.allowed[QUOTA_HUNTING_RULES], 5);
+	CHECK_OK(user_own_quotas(w->svc, u.id, &own, &err), &err);
+	assert_int_equal(own, 1 << QUOTA_HUNTING_RULES | 1 << QUOTA_REQUESTS_DAY);
+	CHECK_OK(user_set_quotas(w->svc, STR("ann"), &back, 1, NULL, &err), &err);
+	CHECK_OK(user_authenticate(w->svc, str_of(key), &u, &err), &err);
+	assert_int_equal(u.allowed[QUOTA_HUNTING_RULES], QUOTA_UNLIMITED);
+	assert_int_equal(user_set_role(w->svc, STR("nobody"), ROLE_ADMIN, NULL, &err),
+			 -ERR_NOT_FOUND);
+	assert_int_equal(user_set_quotas(w->svc, STR("nobody"), &back, 1, NULL, &err),
+			 -ERR_NOT_FOUND);
 }
 
 static void disabled_accounts_are_told_apart(void **state)
@@ -209,12 +359,12 @@ static void disabled_accounts_are_told_apart(void **state)
 
 	add(w, "ann", key);
 	CHECK_OK(login(w, key, &err), &err);
-	CHECK_OK(user_set_disabled(w->svc, STR("ann"), true, &err), &err);
+	CHECK_OK(user_set_disabled(w->svc, STR("ann"), true, NULL, &err), &err);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(login(w, key, &err), -ERR_FORBIDDEN);
 	CHECK_OK(user_get(w->svc, STR("ann"), &u, &err), &err);
 	assert_true(u.disabled);
-	CHECK_OK(user_set_disabled(w->svc, STR("ann"), false, &err), &err);
+	CHECK_OK(user_set_disabled(w->svc, STR("ann"), false, NULL, &err), &err);
 	CHECK_OK(login(w, key, &err), &err);
 }
 
@@ -247,9 +397,10 @@ static void nobody_is_not_found(void **state)
 	assert_int_equal(user_get(w->svc, STR("a\nb"), &u, &err), -ERR_NOT_FOUND);
 	assert_null(strchr(err.msg, '\n'));
 	assert_int_equal(user_by_id(w->svc, 1, &u, &err), -ERR_NOT_FOUND);
-	assert_int_equal(user_key_add(w->svc, STR("ann"), key, &err), -ERR_NOT_FOUND);
-	assert_int_equal(user_key_revoke_all(w->svc, STR("ann"), &err), -ERR_NOT_FOUND);
-	assert_int_equal(user_set_disabled(w->svc, STR("ann"), true, &err), -ERR_NOT_FOUND);
+	assert_int_equal(user_key_add(w->svc, STR("ann"), &all_scopes, NULL, key, &err),
+			 -ERR_NOT_FOUND);
+	assert_int_equal(user_key_revoke(w->svc, STR("ann"), STR(""), NULL, &err), -ERR_NOT_FOUND);
+	assert_int_equal(user_set_disabled(w->svc, STR("ann"), true, NULL, &err), -ERR_NOT_FOUND);
 	assert_int_equal(world_i64(w, "SELECT count(*) FROM api_key"), 0);
 }
 
@@ -390,7 +541,7 @@ static void a_change_holds_when_it_is_answered(void **state)
 	for (unsigned i = 0; i < COUNT_OF(threads); i++)
 		CHECK_OK(thread_start(&threads[i], "hammer", hammer_run, &h, &err), &err);
 	for (unsigned i = 0; i < 200; i++) {
-		CHECK_OK(user_set_disabled(w->svc, STR("ann"), i % 2 == 0, &err), &err);
+		CHECK_OK(user_set_disabled(w->svc, STR("ann"), i % 2 == 0, NULL, &err), &err);
 		assert_int_equal(login(w, key, &err), i % 2 == 0 ? -ERR_FORBIDDEN : 0);
 	}
 	h.stop = true;
@@ -417,11 +568,16 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(roles_have_names),
+		cmocka_unit_test(scopes_have_names),
 		WITH_WORLD(a_new_user_can_log_in),
 		WITH_WORLD(names_are_checked),
 		WITH_WORLD(names_are_taken_once),
 		WITH_WORLD(other_keys_open_nothing),
 		WITH_WORLD(further_keys_and_revocation),
+		WITH_WORLD(one_key_is_revoked),
+		WITH_WORLD(keys_have_a_maximum),
+		WITH_WORLD(users_are_found_by_what_they_have),
+		WITH_WORLD(roles_and_quotas_hold_at_once),
 		WITH_WORLD(disabled_accounts_are_told_apart),
 		WITH_WORLD(keys_expire_also_in_the_cache),
 		WITH_WORLD(nobody_is_not_found),

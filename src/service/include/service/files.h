@@ -1,6 +1,7 @@
 #ifndef SERVICE_FILES_H
 #define SERVICE_FILES_H
 #include "base/hash.h"
+#include "service/audit.h"
 #include "service/service.h"
 
 /*
@@ -31,12 +32,19 @@ struct upload_inside {
 
 struct upload_options {
 	int64_t user_id;
-	enum write_lane lane;  /* LANE_API for clients that wait, LANE_BULK for ingest */
-	struct str name;       /* as sent; stored cleaned: UTF-8, last path part, bounded */
-	struct str corpus;     /* "main" or "goodware" */
-	const char *interface; /* "api", "ingest"; static */
-	uint64_t bytes_max;    /* ERR_TOO_LARGE beyond */
 	const struct upload_inside *inside; /* NULL: it was sent */
+	enum write_lane lane;      /* LANE_API for clients that wait, LANE_BULK for ingest */
+	struct str name;           /* as sent; stored cleaned: UTF-8, last path part, bounded */
+	struct str corpus;         /* "main" or "goodware" */
+	const char *interface;     /* "api", "ingest"; static */
+	uint64_t bytes_max;        /* ERR_TOO_LARGE beyond */
+	const struct audit_by *by; /* for the audit log; NULL: no line. Copied */
+	/*
+	 * Who pays, with usage_charge, if the sample turns out to be known (a new one is
+	 * free); NULL: nobody. Copied. ERR_QUOTA, and nothing has happened.
+	 */
+	const struct user *payer;
+	unsigned endpoint;
 };
 
 struct upload_outcome {
@@ -86,6 +94,7 @@ struct file_info {
 	struct str name;   /* the last one it was sent under */
 	int64_t first_submission_s;
 	int64_t last_submission_s;
+	int64_t first_user_id; /* who brought it in; 0: the operator */
 };
 /* id: MD5, SHA-1 or SHA-256 in hex. ERR_INVALID: not a hash; ERR_NOT_FOUND. */
 MUST_USE int file_get(struct service *svc, struct str id, struct arena *arena,
@@ -120,8 +129,10 @@ MUST_USE int analysis_id_parse(struct str id, uint8_t ret_sha256[SHA256_BYTES], 
 MUST_USE int analysis_get(struct service *svc, struct str id, struct arena *arena,
 			  struct analysis_info *ret, struct err *err);
 
-/* Queue a new analysis of a stored file. Asynchronous like upload_finish. */
-MUST_USE int file_reanalyse(struct service *svc, const struct file_info *file, int64_t user_id,
+/* Queue a new analysis of a stored file. `by`: for the audit log. Asynchronous like upload_finish.
+ */
+MUST_USE int file_reanalyse(struct service *svc, const struct file_info *file,
+			    const struct audit_by *by,
 			    void (*done)(const struct upload_outcome *outcome, int rc,
 					 const struct err *err, void *arg),
 			    void *arg, struct err *err);
@@ -129,10 +140,11 @@ MUST_USE int file_reanalyse(struct service *svc, const struct file_info *file, i
 /*
  * Remove a sample: at once from every answer, then its bytes from the pack. Where
  * the disk fails at those, it is tried again in the background until it succeeds;
- * *ret_erased (may be NULL) says whether it has. Blocks.
+ * *ret_erased (may be NULL) says whether it has. `by`: for the audit log, NULL is the
+ * server itself. Blocks.
  */
-MUST_USE int file_remove(struct service *svc, struct str id, int64_t user_id, bool *ret_erased,
-			 struct err *err);
+MUST_USE int file_remove(struct service *svc, struct str id, const struct audit_by *by,
+			 bool *ret_erased, struct err *err);
 
 /* Counts for humans. */
 struct files_summary {

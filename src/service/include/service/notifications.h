@@ -45,5 +45,5 @@ MUST_USE int notification_get(struct service *svc, int64_t owner_id, int64_t seq
  * stream_remove_matching. ERR_BUSY: a deletion is under way.
  */
 MUST_USE int notifications_remove(struct service *svc, int64_t owner_id, struct str tag,
-				  struct err *err);
+				  const struct audit_by *by, struct err *err);
 #endif

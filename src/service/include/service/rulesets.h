@@ -54,6 +54,8 @@ struct ruleset_change {
 	struct str tags_json;
 	struct str entity;
 	int64_t disable_s; /* in the future, UNIX seconds; 0: never */
+	const struct audit_by
+		*by; /* for the audit log: who, from where. Copied; NULL: the user, from nowhere */
 };
 
 /*
@@ -67,6 +69,7 @@ typedef void (*ruleset_done)(const struct ruleset *r, int rc, const struct err *
 /*
  * All three return at once and copy what they are given. On failure `done` is not
  * called: ERR_INVALID, a member that is not acceptable; ERR_BUSY; ERR_CLOSED.
+ * `done` gets ERR_QUOTA where the owner's quotas on rules allow no such ruleset.
  */
 MUST_USE int ruleset_create(struct service *svc, int64_t owner_id,
 			    const struct ruleset_change *change, ruleset_done done, void *arg,
@@ -79,8 +82,9 @@ MUST_USE int ruleset_create(struct service *svc, int64_t owner_id,
 MUST_USE int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
 			    const struct ruleset_change *change, ruleset_done done, void *arg,
 			    struct err *err);
-MUST_USE int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, ruleset_done done,
-			    void *arg, struct err *err);
+MUST_USE int ruleset_delete(struct service *svc, int64_t user_id, int64_t id,
+			    const struct audit_by *by, ruleset_done done, void *arg,
+			    struct err *err);
 
 MUST_USE int ruleset_get(struct service *svc, int64_t user_id, int64_t id, struct arena *arena,
 			 struct ruleset *ret, struct err *err);
@@ -124,8 +128,8 @@ struct operation {
  * Delete every ruleset the user has now; those made later stay. Blocks for the
  * commit that begins it; the rest survives a crash. ERR_BUSY: one is running.
  */
-MUST_USE int ruleset_delete_all(struct service *svc, int64_t user_id, struct operation *ret,
-				struct err *err);
+MUST_USE int ruleset_delete_all(struct service *svc, int64_t user_id, const struct audit_by *by,
+				struct operation *ret, struct err *err);
 /* ERR_NOT_FOUND: unknown, forgotten (30 days after its end), or another's. */
 MUST_USE int operation_find(struct service *svc, int64_t user_id, struct str id,
 			    struct operation *ret, struct err *err);

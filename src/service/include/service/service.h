@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "service/quota.h"
 #include "store/pack.h"
 #include "store/sql.h"
 #include "store/writer.h"
@@ -47,6 +48,9 @@ struct service_options {
 		uint32_t ratio_max;       /* unpacked to packed, above UNPACK_RATIO_FLOOR */
 		uint32_t timeout_ms;      /* processor time of one container */
 	} unpack;
+	int64_t quotas[QUOTA_COUNT]; /* of users without their own; QUOTA_UNLIMITED */
+	uint32_t audit_retention_days;
+	uint64_t audit_rows_max;
 	bool unsafe_no_sync; /* for benchmarks that show what syncs cost */
 };
 /* What expands to less than this is no bomb, however small it was. */

@@ -4,6 +4,7 @@
  * The IoC Stream of a user is read through store/stream.h on a reader connection
  * (service_db); what changes it goes through here.
  */
+#include "service/audit.h"
 #include "service/service.h"
 #include "store/stream.h"
 
@@ -62,13 +63,17 @@ MUST_USE int stream_read(struct service *svc, const struct stream_request *ask, 
 MUST_USE int stream_find(struct service *svc, int64_t owner_id, int64_t seq, struct arena *arena,
 			 struct stream_entry *ret, struct err *err);
 
-/* Delete one notification; blocks. ERR_NOT_FOUND: unknown or somebody else's. */
-MUST_USE int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, struct err *err);
+/*
+ * Delete one notification; blocks. `by`: for the audit log, NULL is the server
+ * itself. ERR_NOT_FOUND: unknown or somebody else's.
+ */
+MUST_USE int stream_remove(struct service *svc, int64_t owner_id, int64_t seq,
+			   const struct audit_by *by, struct err *err);
 
 /*
  * Delete all that the filter matches now ("" is everything). Holds at once when
  * read, worked off in the background. ERR_BUSY: one is under way already.
  */
 MUST_USE int stream_remove_matching(struct service *svc, int64_t owner_id, struct str filter,
-				    struct err *err);
+				    const struct audit_by *by, struct err *err);
 #endif

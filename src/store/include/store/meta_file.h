@@ -66,6 +66,10 @@ MUST_USE int file_name_put(struct sql_conn *conn, int64_t file_id, struct str na
 MUST_USE int file_names(struct sql_conn *conn, int64_t file_id, struct arena *arena,
 			struct str **ret, size_t *ret_n, struct err *err);
 
+/* Who brought the sample in first; 0: the operator, or nobody any more. */
+MUST_USE int submission_first_user(struct sql_conn *conn, int64_t file_id, int64_t *ret_user_id,
+				   struct err *err);
+
 struct submission_row {
 	int64_t file_id;
 	int64_t user_id; /* 0: the operator, by `weir ingest` */
