@@ -111,7 +111,8 @@ static void background_round(struct fixture *f)
 
 	for (int i = 0; i < 3; i++) {
 		/* Deletions are worked off before it looks, one round after the other. */
-		CHECK_OK(stream_remove_matching(f->w->svc, OWNER, STR("tag:nothing"), &err), &err);
+		CHECK_OK(stream_remove_matching(f->w->svc, OWNER, STR("tag:nothing"), NULL, &err),
+			 &err);
 		while (!all_is_worked_off(f))
 			sched_yield();
 	}
@@ -263,9 +264,10 @@ static void one_deletion_at_a_time_and_later_arrivals_stay(void **state)
 
 	for (int i = 0; i < 1500; i++) /* several steps of the background */
 		add(f, i);
-	CHECK_OK(stream_remove_matching(f->w->svc, OWNER, STR("tag:my_rule date:1h+"), &err), &err);
+	CHECK_OK(stream_remove_matching(f->w->svc, OWNER, STR("tag:my_rule date:1h+"), NULL, &err),
+		 &err);
 	assert_int_equal(read_stream(f, "", NULL, false).total, 0);
-	busy = stream_remove_matching(f->w->svc, OWNER, STR(""), &err) == -ERR_BUSY;
+	busy = stream_remove_matching(f->w->svc, OWNER, STR(""), NULL, &err) == -ERR_BUSY;
 	add(f, 5000);
 	assert_int_equal(read_stream(f, "", NULL, false).total, 1);
 	while (!all_is_worked_off(f))
