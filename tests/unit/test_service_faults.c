@@ -187,7 +187,7 @@ static void analyse_again(struct run *r, const char *hex)
 	struct err err;
 
 	if (file_get(r->w->svc, str_of(hex), arena, &info, &err) == 0 &&
-	    file_reanalyse(r->w->svc, &info, 0, reanalysed, &a, &err) == 0)
+	    file_reanalyse(r->w->svc, &info, NULL, reanalysed, &a, &err) == 0)
 		wait_for(&a);
 	arena_free(arena);
 }
@@ -241,7 +241,7 @@ static void work(struct run *r, enum kind kind, uint64_t n)
 	}
 	snprintf(text, sizeof text, "r%d.%llu", (int)kind, (unsigned long long)n);
 	change_rulesets(r, text);
-	l->users += user_add(r->w->svc, str_of(text), ROLE_HUNTER, STR(""), key, &err) == 0;
+	l->users += user_add(r->w->svc, str_of(text), ROLE_HUNTER, STR(""), NULL, key, &err) == 0;
 	if (first > 0 && !l->removal_asked[first - 1])
 		remove_one(r, first - 1);
 }
@@ -335,7 +335,7 @@ static void run_all(enum kind kind)
 	r.w->options.vfs = "fault";
 	r.w->options.unsafe_no_sync = false;
 	world_open(r.w);
-	CHECK_OK(user_add(r.w->svc, STR("owner"), ROLE_HUNTER, STR(""), key, &err), &err);
+	CHECK_OK(user_add(r.w->svc, STR("owner"), ROLE_HUNTER, STR(""), NULL, key, &err), &err);
 	CHECK_OK(user_get(r.w->svc, STR("owner"), &owner, &err), &err);
 	r.owner = owner.id;
 	r.ledger->users = 1;

@@ -185,7 +185,7 @@ static void test_every_number_that_is_wrong(void **state)
 	char hex[65], key[USER_KEY_CHARS + 1], undo[600];
 	struct err err;
 
-	CHECK_OK(user_add(v->w->svc, STR("ada"), ROLE_HUNTER, STR(""), key, &err), &err);
+	CHECK_OK(user_add(v->w->svc, STR("ada"), ROLE_HUNTER, STR(""), NULL, key, &err), &err);
 	upload_ok(v, "hello", hex);
 	CHECK_OK(writer_call(service_writer(v->w->svc), &tell, &err), &err);
 	verify(v, false, 0);
@@ -449,7 +449,7 @@ static void test_an_erasure_that_fails_is_tried_again(void **state)
 	upload_ok(v, "to be removed", hex);
 	v->disk.calls = 0;
 	v->disk.fails_at = 1; /* the mark */
-	CHECK_OK(file_remove(v->w->svc, str_of(hex), 0, &erased, &err), &err);
+	CHECK_OK(file_remove(v->w->svc, str_of(hex), NULL, &erased, &err), &err);
 	assert_false(erased);
 	assert_int_equal(world_i64(v->w, "SELECT count(*) FROM erase"), 1);
 	assert_int_equal(world_i64(v->w, "SELECT count(*) FROM file"), 0);
@@ -464,7 +464,7 @@ static void test_an_erasure_that_fails_is_tried_again(void **state)
 	assert_int_equal(metric_get(METRIC_erasures_waiting), 0);
 	verify(v, false, 0);
 	upload_ok(v, "to be removed", hex);
-	CHECK_OK(file_remove(v->w->svc, str_of(hex), 0, &erased, &err), &err);
+	CHECK_OK(file_remove(v->w->svc, str_of(hex), NULL, &erased, &err), &err);
 	assert_true(erased);
 }
 
