@@ -67,7 +67,8 @@ static void world_key(struct world *w, const char *data)
 		fclose(f);
 		return;
 	}
-	must(user_add(w->svc, STR("hunter"), ROLE_HUNTER, STR(""), NULL, w->key, &err), "user", &err);
+	must(user_add(w->svc, STR("hunter"), ROLE_HUNTER, STR(""), NULL, w->key, &err), "user",
+	     &err);
 	f = fopen(path, "w");
 	if (!f || fwrite(w->key, 1, USER_KEY_CHARS, f) != USER_KEY_CHARS || fclose(f) != 0)
 		die(path, strerror(errno));
