@@ -390,3 +390,15 @@ int ruleset_notification_files(const struct related_ask *ask, struct related *re
 {
 	return list_of_user(ask, ask->user_id, ask->of->key, true, ret, err);
 }
+
+/* ---- The same lists below /users/{id} ---- */
+
+int user_notifications(const struct related_ask *ask, struct related *ret, struct err *err)
+{
+	return list_of_user(ask, ask->of->key, 0, false, ret, err);
+}
+
+int user_notification_files(const struct related_ask *ask, struct related *ret, struct err *err)
+{
+	return list_of_user(ask, ask->of->key, 0, true, ret, err);
+}

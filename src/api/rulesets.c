@@ -450,7 +450,7 @@ void get_ruleset(struct http_request *req, void *arg)
 static const enum ruleset_order orders[] = { RULESET_BY_NAME, RULESET_BY_CREATED,
 					     RULESET_BY_MODIFIED };
 static const char *const order_names[] = { "name", "creation_date", "modification_date", NULL };
-static const struct page_rules ruleset_rules = { .filter = true, .orders = order_names };
+const struct page_rules ruleset_rules = { .filter = true, .orders = order_names };
 
 /* The position: "<id>.<value that the order looks at>". */
 static struct str position_of(const struct ruleset_query *q, const struct ruleset *last,
@@ -512,6 +512,11 @@ static int list_rulesets(struct api *api, int64_t owner_id, const struct page *p
 	if (found.more)
 		ret->next = position_of(&q, &found.rows[found.count - 1], arena);
 	return 0;
+}
+
+int user_rulesets(const struct related_ask *ask, struct related *ret, struct err *err)
+{
+	return list_rulesets(ask->api, ask->of->key, ask->page, ask->arena, ret, err);
 }
 
 static void get_rulesets_run(void *arg)
