@@ -78,7 +78,9 @@ int packs_erase(struct packs *p, const struct pack_locator *at, struct err *err)
 	pack_name(name, at->pack);
 	rc = p->io->open(p->io, name, O_RDWR, &f, err);
 	if (rc == 0) {
+		lock_take(&p->erasing);
 		rc = erase_file(p, f, at, err);
+		lock_drop(&p->erasing);
 		p->io->close(p->io, f);
 	}
 	if (rc != 0 && err)

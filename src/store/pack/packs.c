@@ -381,6 +381,7 @@ int packs_open(struct packs **ret, struct io *io, const struct packs_options *op
 
 	p->io = io;
 	p->options = *options;
+	lock_init(&p->erasing, LOCK_ERASING);
 	lock_init(&p->lock, LOCK_PACKS);
 	lock_init(&p->files_lock, LOCK_PACKS);
 	cond_init(&p->changed);
@@ -422,6 +423,7 @@ void packs_close(struct packs *p)
 	}
 	cond_release(&p->changed);
 	lock_release(&p->files_lock);
+	lock_release(&p->erasing);
 	lock_release(&p->lock);
 	free(p);
 }

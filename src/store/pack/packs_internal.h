@@ -57,6 +57,7 @@ struct packs {
 	int64_t space_asked_us;
 	uint64_t space_left; /* may be appended before asking again */
 
+	struct lock erasing;    /* held from an erasure's mark to its last zero */
 	struct lock files_lock; /* guards the open files for reading: */
 	struct pack_file *buckets[PACK_FILES_BUCKETS];
 	struct pack_file *idle_first; /* unused longest */

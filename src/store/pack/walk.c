@@ -49,6 +49,16 @@ static int check_zeros(struct window *w, const struct pack_step *step, bool *ret
 	return 0;
 }
 
+/* Once what is being erased is erased: the mark comes before the zeros. */
+static int check_zeros_again(struct walk *k, struct window *w, const struct pack_step *step,
+			     bool *ret, struct err *err)
+{
+	lock_take(&k->p->erasing);
+	lock_drop(&k->p->erasing);
+	w->n = 0;
+	return check_zeros(w, step, ret, err);
+}
+
 static int walk_step(struct walk *k, struct pack_scan *scan, struct pack_step *step,
 		     struct err *err)
 {
@@ -79,6 +89,8 @@ static int walk_step(struct walk *k, struct pack_scan *scan, struct pack_step *s
 			bool zeros;
 
 			TRY(check_zeros(&scan->w, step, &zeros, err));
+			if (!zeros)
+				TRY(check_zeros_again(k, &scan->w, step, &zeros, err));
 			if (!zeros)
 				k->bad(k->number, step->offset,
 				       "an erased record still has bytes: its erasure was not "
