@@ -84,7 +84,7 @@ pub fn extract(facts: &mut Facts) {
     facts.out.object("elf_info", |out| {
         out.object("header", |out| write_header(out, &header, data));
         write_sections(out, &elf);
-        write_segments(out, &elf);
+        write_segments(out, header.machine, &elf);
         let named = |import: bool| {
             elf.dynsym.iter().filter(move |sym| {
                 !sym.name().is_empty() && sym_bind(sym) != 0 && (sym.shndx() == 0) == import
@@ -292,7 +292,9 @@ fn write_sections(out: &mut Out, elf: &ELF) {
     });
 }
 
-fn segment_type(kind: i32) -> String {
+fn segment_type(machine: u16, kind: i32) -> String {
+    const ARM: u16 = 40;
+    const MIPS: u16 = 8;
     let name = match kind as u32 {
         0 => "NULL",
         1 => "LOAD",
@@ -308,16 +310,17 @@ fn segment_type(kind: i32) -> String {
         0x6474_e553 => "GNU_PROPERTY",
         0x65a3_dbe5 => "OPENBSD_MUTABLE",
         0x65a3_dbe6 => "OPENBSD_RANDOMIZE",
-        0x7000_0001 => "ARM_EXIDX",
+        0x7000_0001 if machine == ARM => "EXIDX",
+        0x7000_0003 if machine == MIPS => "ABIFLAGS",
         other => return format!("0x{other:x}"),
     };
     name.to_string()
 }
 
-fn write_segments(out: &mut Out, elf: &ELF) {
+fn write_segments(out: &mut Out, machine: u16, elf: &ELF) {
     out.list("segment_list", &elf.segments, |out, segment| {
         out.item_object(|out| {
-            out.text("segment_type", &segment_type(segment.type_.map_or(0, |t| t.value())));
+            out.text("segment_type", &segment_type(machine, segment.type_.map_or(0, |t| t.value())));
             let start = segment.virtual_address();
             let end = start.saturating_add(segment.memory_size());
             let inside = elf.sections.iter().filter(|s| {
