@@ -3,6 +3,7 @@
 #include <fuzzy.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/clock.h"
 
 /* Samples in the child: what is it, what is to be known of it, does it do harm. */
 
@@ -17,6 +18,8 @@ enum {
 	MAGIC_ELF_NOTES_MAX = 128,
 	DESCRIPTION_BYTES_MAX = 8192,
 	MIME_BYTES_MAX = 256,
+	TEXTS_BYTES_MAX =
+		PACKET_BYTES_MAX - sizeof(struct packet_head) - sizeof(struct packet_identified),
 };
 
 int worker_open_magic(struct worker *w, struct err *err)
@@ -133,9 +136,10 @@ static void examine(struct worker *w, size_t n, bool want_facts, struct buf *out
 void worker_identify(struct worker *w, const struct packet *p)
 {
 	AUTO(buf_release)
-	struct buf texts = BUF_INIT(PACKET_BYTES_MAX - sizeof(struct packet_head));
+	struct buf texts = BUF_INIT(TEXTS_BYTES_MAX);
 	struct engine_facts facts = { 0 };
 	struct packet_identify request;
+	struct packet_identified done;
 
 	if (p->head.bytes != sizeof request || p->head.fds != 1)
 		worker_exit(3);
@@ -144,12 +148,15 @@ void worker_identify(struct worker *w, const struct packet *p)
 		request.sample.len = IDENTIFY_BYTES_MAX;
 	if (!take_sample(w, p, &request.sample))
 		return;
+	int64_t start_us = clock_mono_us(clock_system());
+
 	examine(w, (size_t)request.sample.len, request.want_facts != 0, &texts, &facts);
+	done.examine_us = (uint64_t)(clock_mono_us(clock_system()) - start_us);
 	worker_data(w, STREAM_FACTS, facts.object.data, facts.object.len);
 	if (buf_failed(&texts))
 		worker_fail(w, STATUS_FAILED, "a description without end");
 	else
-		worker_done(w, STATUS_OK, NULL, 0, texts.p, texts.n);
+		worker_done(w, STATUS_OK, &done, sizeof done, texts.p, texts.n);
 	engine_facts_release(&facts);
 	worker_forget_sample(w);
 }
@@ -157,7 +164,7 @@ void worker_identify(struct worker *w, const struct packet *p)
 void worker_probe(struct worker *w, const struct packet *p)
 {
 	AUTO(buf_release)
-	struct buf texts = BUF_INIT(PACKET_BYTES_MAX - sizeof(struct packet_head));
+	struct buf texts = BUF_INIT(TEXTS_BYTES_MAX);
 	struct engine_facts facts = { 0 };
 	struct engine_buffer out = { 0 };
 	struct packet_sample sample;

@@ -65,7 +65,8 @@ static bool is_one_of(struct str s, const char *others)
 /* Split "a\0b\0…" into exactly so many texts. */
 static bool split_texts(const struct packet *done, struct str texts[TEXT_COUNT])
 {
-	const char *at = (const char *)done->body, *end = at + done->head.bytes;
+	const char *at = (const char *)done->body + sizeof(struct packet_identified);
+	const char *end = (const char *)done->body + done->head.bytes;
 
 	for (unsigned i = 0; i < TEXT_COUNT; i++) {
 		const char *nul = at < end ? memchr(at, '\0', (size_t)(end - at)) : NULL;
@@ -177,9 +178,13 @@ static struct str placed(const struct buf *room, struct place place)
 static int take_identity(struct scan_child *child, const struct packet *done, struct str facts,
 			 struct scan_identity *ret, struct err *err)
 {
+	struct packet_identified head;
 	struct str texts[TEXT_COUNT];
 	struct place places[TEXT_COUNT];
 
+	if (done->head.bytes < sizeof head)
+		return client_lie(child, err, "an end of %u bytes", done->head.bytes);
+	memcpy(&head, done->body, sizeof head);
 	if (!split_texts(done, texts))
 		return client_lie(child, err, "an identity that is not %d texts", TEXT_COUNT);
 	if (texts[TEXT_TAGS].n > TAGS_BYTES_MAX || !is_one_of(texts[TEXT_TAGS], "- "))
@@ -207,6 +212,7 @@ static int take_identity(struct scan_child *child, const struct packet *done, st
 	id.tags = placed(&id.text, places[TEXT_TAGS]);
 	id.failure = placed(&id.text, places[TEXT_FAILURE]);
 	id.facts = placed(&id.text, facts_at);
+	id.examine_us = head.examine_us;
 	id.file_type = filetype_of(id.magic, id.mime)->vt;
 	*ret = id;
 	id = (struct scan_identity){ 0 };

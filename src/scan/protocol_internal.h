@@ -22,7 +22,7 @@
  *   LOAD [fd]     ->            fd: the code of an earlier COMPILE
  *                 <-    DONE
  *   IDENTIFY fd   ->            fd: the file that holds the sample
- *                 <-    DATA(facts)* DONE "description\0mime\0ssdeep\0tags\0failure\0"
+ *                 <-    DATA(facts)* DONE time "description\0mime\0ssdeep\0tags\0failure\0"
  *   PROBE fd      ->
  *                 <-    DONE
  *   SCAN fd [fd]  ->            second fd: the facts, when over PACKET_INLINE_MAX
@@ -178,6 +178,11 @@ struct packet_identify {
 	struct packet_sample sample;
 	uint32_t want_facts; /* 0: only its first bytes are looked at */
 	uint32_t reserved;
+};
+
+/* DONE of IDENTIFY; the texts follow */
+struct packet_identified {
+	uint64_t examine_us;
 };
 
 struct packet_scan {

@@ -226,6 +226,7 @@ static void worker_end_identify(struct worker *w)
 	job = worker_oldest(w);
 	crash_note(job->row->id);
 	if (rc == 0) {
+		metric_add(METRIC_examine_us_total, (int64_t)id.examine_us);
 		hunt_job_take_identity(job, &id);
 		worker_send(w, job);
 	} else if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {

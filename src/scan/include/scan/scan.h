@@ -152,6 +152,7 @@ struct scan_identity {
 	struct str facts;
 	struct str tags;    /* blank-separated, such as "64bits overlay" */
 	struct str failure; /* of the extraction; empty: there was none */
+	uint64_t examine_us; /* time in the child */
 };
 void scan_identity_release(struct scan_identity *id);
 
