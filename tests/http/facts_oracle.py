@@ -84,7 +84,8 @@ def check_elf_tables(path, info, check):
         m = SECTION_LINE.match(line)
         if m:
             name, _, address, offset, size, flags = m.groups()
-            sections.append((name, int(address, 16), int(offset, 16), int(size, 16), flags.strip()))
+            flags = flags.strip().replace("l", "p").replace("R", "o")  # told apart by machine and system
+            sections.append((name, int(address, 16), int(offset, 16), int(size, 16), flags))
     said = [
         (s["name"], s["virtual_address"], s["physical_offset"], s["size"], s["flags"])
         for s in info.get("section_list", [])
@@ -105,7 +106,7 @@ def check_elf_tables(path, info, check):
 
 def dynamic_symbols(path):
     for line in readelf(path, "--dyn-syms").splitlines():
-        parts = line.split()
+        parts = line.replace("<OS specific>: 10", "UNIQUE").split()
         if len(parts) >= 7 and parts[0].rstrip(":").isdigit():
             name = parts[7] if len(parts) > 7 and not parts[7].startswith("[") else ""
             yield parts[2], parts[3], parts[4], parts[5], parts[6], name.split("@")[0]

@@ -258,7 +258,7 @@ fn section_type(kind: i32) -> String {
 }
 
 fn section_flags(flags: i64) -> String {
-    const LETTERS: [(i64, char); 13] = [
+    const LETTERS: [(i64, char); 14] = [
         (0x1, 'W'),
         (0x2, 'A'),
         (0x4, 'X'),
@@ -270,8 +270,9 @@ fn section_flags(flags: i64) -> String {
         (0x200, 'G'),
         (0x400, 'T'),
         (0x800, 'C'),
-        (0x20_0000, 'R'),
+        (0x0ff0_0000, 'o'), // of the system, and …
         (0x8000_0000, 'E'),
+        (0x7000_0000, 'p'), // … of the processor
     ];
     LETTERS
         .into_iter()
