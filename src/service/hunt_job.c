@@ -420,7 +420,8 @@ static int keep_identity(struct sql_conn *conn, const struct hunt_job *job, stru
 
 	TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic, job->mime,
 				  err));
-	return file_facts_put(conn, job->row->file.id, &facts, err);
+	/* Where there are none now, those found before still hold: the content is the same. */
+	return job->facts.n ? file_facts_put(conn, job->row->file.id, &facts, err) : 0;
 }
 
 /* The row of the analysis: completed, or waiting for what it found inside. */
