@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import lzma
 import sqlite3
 import tarfile
 import zipfile
@@ -429,6 +430,22 @@ def test_large_files_inside_are_not_hunted(make_server):
     attributes = hunt(api, container)
     assert reasons(attributes, "hunting") and reasons(attributes, "bundled_files")
     assert set(entries_of(api)) == {(sha256_of(small), "found_0"), (sha256_of(container), "found_0")}
+
+
+def test_a_container_that_harms_the_child_is_named(make_server):
+    """Its window for repetitions alone is more than the child may use; its own bytes are hunted all the same."""
+    server = make_server("--scan-memory-max=134217728", "--unpack-ratio-max=1000000",
+                         "--unpack-entry-bytes-max=300000000").start()
+    api = server.api(server.user("ann"))
+    api.ruleset("rule xz { condition: uint32be(0) == 0xFD377A58 }")
+    window = [{"id": lzma.FILTER_LZMA2, "dict_size": 256 << 20, "preset": 0}]
+    container = lzma.compress(marker().encode() + bytes(150 << 20), format=lzma.FORMAT_XZ, filters=window)
+    (reason,) = reasons(hunt(api, container))
+    assert "over its memory limit" in reason
+    assert entries_of(api)[sha256_of(container), "xz"]["match_in_subfile"] is False
+    # The next one is none the worse for it.
+    small = archives.single(marker().encode(), "xz")
+    assert hunt(api, small)["not_run"] == []
 
 
 def test_a_removed_member_holds_up_nobody(server, api):
