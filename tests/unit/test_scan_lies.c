@@ -260,7 +260,7 @@ static size_t add_record(uint8_t *to, size_t at, struct packet_record head, cons
 /* Honestly: a file "n" with the byte 'x', and a folder. The lie is in the first password. */
 static void lie_about_contents(uint32_t seq, const char *lie)
 {
-	static uint8_t body[PACKET_BYTES_MAX];
+	static uint8_t body[PACKET_BYTES_MAX], zeros[2 * UNPACK_NAME_MAX];
 	struct packet_record file = { RECORD_ENTRY, UNPACK_FILE, RECORD_MTIME, 9 };
 	struct packet_record folder = { RECORD_ENTRY, UNPACK_FOLDER, 0, 9 };
 	struct packet_record bytes = { RECORD_BYTES, 0, 0, 1 }, end = { RECORD_END, 0, 0, 0 };
@@ -313,7 +313,7 @@ static void lie_about_contents(uint32_t seq, const char *lie)
 	for (int i = 0; about(lie, "too many bytes") && i < 10; i++)
 		n = add_record(body, n, bytes, "x", 1);
 	if (about(lie, "too many bytes at once"))
-		n = add_record(body, n, (struct packet_record){ RECORD_BYTES, 0, 0, 1000 }, body,
+		n = add_record(body, n, (struct packet_record){ RECORD_BYTES, 0, 0, 1000 }, zeros,
 			       1000);
 	if (!about(lie, "no end"))
 		n = add_record(body, n, end, "x", end.bytes);
@@ -323,7 +323,7 @@ static void lie_about_contents(uint32_t seq, const char *lie)
 		n = add_record(body, n,
 			       (struct packet_record){ RECORD_ENTRY, UNPACK_FOLDER, 0,
 						       9 + UNPACK_NAME_MAX },
-			       body, 9 + UNPACK_NAME_MAX);
+			       zeros, 9 + UNPACK_NAME_MAX);
 	if (about(lie, "half a record"))
 		n -= 12;
 	tell(data, body, n, NULL, 0);
