@@ -53,15 +53,15 @@ void opening_refuse(struct hunt_job *job, const char *fmt, ...)
 	char text[512];
 	va_list ap;
 
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
 	if (!o) {
 		o = arena_must(job->arena, sizeof *o);
 		job->opened = o;
 	}
 	if (o->lack_count == HUNT_LACKS_MAX)
 		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
 	o->lacks[o->lack_count++] = arena_str(job->arena, str_of(text));
 }
 

@@ -74,8 +74,8 @@ static const char *const UNLINK[] = {
 	"DELETE FROM bundle WHERE child_id = ?1",
 	"DELETE FROM bundle_info WHERE file_id = ?1",
 	/* What was inside stays, and its analyses; whoever brought it is not known any more. */
-	"UPDATE analysis SET submission_id = NULL WHERE submission_id IN "
-	"(SELECT id FROM submission WHERE file_id = ?1)",
+	("UPDATE analysis SET submission_id = NULL WHERE submission_id IN "
+	 "(SELECT id FROM submission WHERE file_id = ?1)"),
 };
 
 static int one_i64(struct sql_conn *conn, const char *text, int64_t key, int64_t *ret,

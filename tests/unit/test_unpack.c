@@ -445,9 +445,10 @@ static void mutated_they_do_no_harm(void **state)
 		struct made made = archive_make(&damaged[i], two, 2);
 
 		for (unsigned t = 0; t < TRIES; t++) {
-			char *copy = malloc(made.n);
+			char *copy = malloc(made.n + 1);
 
 			assert_non_null(copy);
+			assert_true(made.n > 0);
 			memcpy(copy, made.bytes, made.n);
 			for (unsigned k = 0; k < 1 + t % 8; k++)
 				copy[(unsigned)rand_r(&seed) % made.n] = (char)rand_r(&seed);
@@ -479,6 +480,7 @@ static void a_million_entries_are_cut(void **state)
 
 	(void)state;
 	one = archive_make(&recipe, &member, 1);
+	assert_non_null(one.bytes);
 	block = malloc((size_t)1000 * ONE);
 	assert_non_null(block);
 	for (size_t i = 0; i < 1000; i++)
