@@ -50,7 +50,8 @@ static void check_round_trip(struct str bytes)
 		page_cursor_encode(&text, &page, position);
 		REQUIRE(page_cursor_decode(a, buf_str(&text), &back));
 		REQUIRE(str_eq(back.filter, page.filter) && str_eq(back.position, position));
-		REQUIRE(back.total == page.total && back.now_s == page.now_s && back.limit == 7);
+		REQUIRE(back.total == page.total && back.limit == 7);
+		REQUIRE(back.now_s == (filter_bytes ? page.now_s : 0));
 		text.p[text.n / 2] ^= 1; /* still of the alphabet, or not */
 		REQUIRE(!page_cursor_decode(a, buf_str(&text), &back));
 	}

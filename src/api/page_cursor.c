@@ -35,7 +35,8 @@ void page_cursor_encode(struct buf *out, const struct page *page, struct str pos
 			     (page->descriptors_only ? FLAG_DESCRIPTORS : 0)));
 	varint_put(&b, page->order);
 	varint_put(&b, page->limit);
-	varint_put(&b, varint_zigzag(page->now_s));
+	/* Only filters look at the time: without one the same page has the same cursor. */
+	varint_put(&b, page->filter.n ? varint_zigzag(page->now_s) : 0);
 	varint_put(&b, page->total < 0 ? 0 : (uint64_t)page->total + 1);
 	varint_put(&b, page->filter.n);
 	buf_add_str(&b, page->filter);
@@ -76,7 +77,8 @@ static bool read_fields(struct str s, struct page *page)
 		return false;
 	page->order = (unsigned)order;
 	page->limit = (uint32_t)limit;
-	page->now_s = varint_unzigzag(now);
+	if (now)
+		page->now_s = varint_unzigzag(now);
 	page->total = (int64_t)total - 1;
 	page->filter = str_make(s.p, (size_t)filter_bytes);
 	page->position = str_make(s.p + filter_bytes, s.n - (size_t)filter_bytes);

@@ -239,8 +239,6 @@ int background_start(struct service *svc, struct err *err)
 	struct background *b = mem_must_zalloc(sizeof *b);
 
 	b->svc = svc;
-	/* Machines start with a wrong clock now and then: give it time to be set. */
-	b->retention_due_us = clock_mono_us(svc->clock) + RETENTION_EVERY_S * INT64_C(1000000);
 	lock_init(&b->lock, LOCK_POOL);
 	cond_init(&b->wake);
 	svc->background = b;
