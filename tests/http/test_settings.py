@@ -1,14 +1,11 @@
 """What each setting does, seen from outside. test_contract.py asks that every setting is used somewhere."""
 
 import socket
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from weirtest import marker, rules_for, wait_for
-
-DAY_S = 24 * 3600
 
 
 def threads_of(server, name=""):
@@ -81,30 +78,6 @@ def test_log_requests(make_server):
     assert api.get("/ioc_stream").status_code == 200 and api.get("/nothing").status_code == 404
     server.stop()
     assert [e for e in server.log_events() if e["event"] == "request"] == []
-
-
-def test_retention_days(make_server):
-    """Notifications older than that are gone, younger ones stay."""
-    server = make_server("--retention-days", "30")
-    key = server.user("hunter")
-    api = server.start().api(key)
-    mark = marker()
-    api.ruleset(rules_for(mark))
-    for i in range(2):
-        api.hunt(f"{mark} {i}".encode())
-    assert api.stream()["meta"]["count"] == 2
-    server.stop()
-
-    (database,) = server.data.glob("*.db")
-    db = sqlite3.connect(database)
-    first, last = db.execute("SELECT min(seq), max(seq) FROM sighting").fetchone()
-    db.execute("UPDATE sighting SET date_s = date_s - ? WHERE seq = ?", (31 * DAY_S, first))
-    db.execute("UPDATE sighting SET date_s = date_s - ? WHERE seq = ?", (29 * DAY_S, last))
-    db.commit()
-    db.close()
-    api = server.start().api(key)
-    page = wait_for(lambda: (lambda p: p if len(p["data"]) == 1 else None)(api.stream()), 20, "nothing has gone")
-    assert page["data"][0]["context_attributes"]["notification_id"] == str(last)
 
 
 def test_ruleset_limit_default(make_server):
