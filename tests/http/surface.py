@@ -27,6 +27,7 @@ ELSEWHERE = {
 # Settings whose effect is not seen over HTTP.
 SETTINGS_ELSEWHERE = {
     "retention-days": "old entries go an hour after the start: tests/unit/test_stream_service.c",
+    "unpack-timeout-ms": "an archive that takes so long: tests/unit/test_unpack.c",
     "group-delay-us": "which commits share a sync: tests/unit/test_writer.c",
 }
 

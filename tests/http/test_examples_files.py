@@ -155,6 +155,30 @@ def test_metadata(api, names):
     assert {"file", "url", "domain", "ip_address", "collection"} <= set(relationships)
 
 
+GOOD = {"limit": "1", "count_limit": "5", "descriptors_only": "true", "attributes": "size,name", "relationships": "item",
+        "exclude_attributes": "names", "relationship_attributes": "status", "filter": "", "order": "", "cursor": ""}
+
+
+def test_every_parameter_of_every_list_and_object_is_taken(server, api, names):
+    """Projection, embedding and paging are everyone's."""
+    mark = marker()
+    ruleset = api.ruleset(f'rule every {{ strings: $a = "{mark}" condition: $a }}')["id"]
+    api.hunt(mark.encode())
+    notification = api.stream(limit=1)["data"][0]["context_attributes"]["notification_id"]
+    submission = api.get(f"/files/{names['sha256']}/submissions").json()["data"][0]["id"]
+    ids = {"files": names["sha256"], "analyses": names["analysis"], "hunting_rulesets": ruleset, "submissions": submission,
+           "ioc_stream_notifications": notification, "hunting_notifications": notification}
+    related = {"files": "submissions", "analyses": "item", "hunting_rulesets": "hunting_notification_files",
+               "hunting_notifications": "file"}
+    for path, item in server.api().get("//api/openapi.json").json()["paths"].items():
+        collection = path.split("/{", 1)[0].rsplit("/", 1)[-1]
+        wanted = [p["name"] for p in item.get("get", {}).get("parameters", []) if p["in"] == "query" and p["name"] in GOOD]
+        target = path.replace("{id}", str(ids.get(collection))).replace("{relationship}", str(related.get(collection)))
+        for name in wanted if "{" not in target and "None" not in target else ():
+            response = api.get("/" + target, params={name: GOOD[name]})
+            assert response.status_code == 200, f"{path}?{name}={GOOD[name]}: {response.text}"
+
+
 # ---- users ----
 
 USERS = pytest.mark.needs("/users/{id}", "/me")
