@@ -64,6 +64,17 @@ static void on_error(struct http_request *req, unsigned status, const char *text
 	api_error(req, status, code_of_status(status), "%s", text);
 }
 
+/* What is no request has no line of its own in the log but this. */
+static void on_refused(struct buf *out, unsigned status, const char *text, const char *remote,
+		       void *arg)
+{
+	(void)arg;
+	api_error_write(out, status == 429 ? "TooManyRequestsError" : code_of_status(status),
+			str_of(text));
+	log_record(LOG_INFO, "refused", LOG_I64("status", status), LOG_Z("error", text),
+		   LOG_Z("remote", remote));
+}
+
 /* ---- One line a request ---- */
 
 /*
@@ -115,12 +126,17 @@ int api_open(struct api **ret, struct service *svc, const struct api_options *op
 		.port = options->port,
 		.threads = options->threads,
 		.connections_max = options->connections_max,
+		.connections_per_address_max = options->connections_per_address_max,
 		.trust_forwarded = options->trust_forwarded,
 		.gzip_level = options->gzip_level,
+		.cors_origins = options->cors_origins,
+		.tls_certificate = options->tls_certificate,
+		.tls_key = options->tls_key,
 		.routes = api_routes,
 		.route_count = api_route_count,
 		.on_head = on_head,
 		.on_error = on_error,
+		.on_refused = on_refused,
 		.on_done = on_done,
 		.arg = api,
 	};
@@ -142,6 +158,11 @@ int api_open(struct api **ret, struct service *svc, const struct api_options *op
 uint16_t api_port(const struct api *api)
 {
 	return http_server_port(api->server);
+}
+
+int api_tls_reload(struct api *api, struct http_tls_facts *ret, struct err *err)
+{
+	return http_server_tls_reload(api->server, ret, err);
 }
 
 void api_set_ready(struct api *api)

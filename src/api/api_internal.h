@@ -61,6 +61,8 @@ struct audit_by api_by(const struct http_request *req);
 /* ---- errors.c ---- */
 void api_error(struct http_request *req, unsigned status, const char *code, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);
+/* The body of it alone. */
+void api_error_write(struct buf *out, const char *code, struct str text);
 /* Answer with what became of rc and err; logs what clients must not see. */
 void api_fail(struct http_request *req, int rc, const struct err *err);
 void api_not_found(struct http_request *req, const char *what, struct str id);

@@ -32,13 +32,11 @@ static void put_retry_after(struct http_request *req, const char *code)
 	http_respond_header(req, "Retry-After", str_of(text));
 }
 
-static void put_error(struct http_request *req, unsigned status, const char *code, struct str text)
+void api_error_write(struct buf *out, const char *code, struct str text)
 {
-	struct buf out = BUF_INIT(API_RESPONSE_MAX);
 	struct json j;
 
-	req->error = code;
-	json_init(&j, &out);
+	json_init(&j, out);
 	json_obj(&j);
 	json_key(&j, "error");
 	json_obj(&j);
@@ -47,6 +45,14 @@ static void put_error(struct http_request *req, unsigned status, const char *cod
 	json_obj_end(&j);
 	json_obj_end(&j);
 	json_end(&j);
+}
+
+static void put_error(struct http_request *req, unsigned status, const char *code, struct str text)
+{
+	struct buf out = BUF_INIT(API_RESPONSE_MAX);
+
+	req->error = code;
+	api_error_write(&out, code, text);
 	if (status == 429 || status == 503)
 		put_retry_after(req, code);
 	http_respond_buf(req, status, &out);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/metric.h"
 #include "http_internal.h"
 
 /* Once for one request, whatever ended it. */
@@ -17,6 +18,8 @@ void body_abort(struct http_exchange *x)
 
 static bool body_refuse(struct http_exchange *x, unsigned status, const char *text)
 {
+	if (status == 413)
+		metric_add(METRIC_http_body_large_total, 1);
 	exchange_fail(x, status, text);
 	body_abort(x);
 	x->mode = BODY_IGNORE;

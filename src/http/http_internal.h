@@ -2,6 +2,7 @@
 #define HTTP_INTERNAL_H
 #include <microhttpd.h>
 #include <fcntl.h>
+#include <gnutls/abstract.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -9,7 +10,9 @@
 #include "base/thread.h"
 #include "http/server.h"
 #include "http/upload.h"
+#include "address_internal.h"
 #include "multipart_internal.h"
+#include "tls_internal.h"
 
 enum {
 	EXCHANGE_MAGIC = 0x65786368,
@@ -22,10 +25,12 @@ enum {
 /* ---- connections ---- */
 
 enum conn_phase {
-	CONN_FRESH, /* connected, no request yet */
-	CONN_IDLE,  /* kept alive, between requests */
-	CONN_BODY,  /* a body is being received */
-	CONN_BUSY,  /* handler, or the answer is being sent */
+	CONN_HANDSHAKE, /* connected, TLS is being agreed on */
+	CONN_FRESH,     /* no request yet */
+	CONN_IDLE,      /* kept alive, between requests */
+	CONN_BODY,      /* a body is being received */
+	CONN_BUSY,      /* handler, or a small answer is being sent */
+	CONN_SEND,      /* a large answer is being sent */
 };
 
 /*
@@ -37,11 +42,19 @@ struct http_conn {
 	struct http_conn *prev, *next;
 	struct http_server *server;
 	struct http_loop *loop;
-	int fd;               /* MHD's; valid while in the list */
-	bool cut;             /* the watch has shut it down; under lk */
-	bool linger;          /* loop thread: answered before the body was read */
-	int64_t ended_us;     /* the watch's: phase in which it saw the client's end … */
-	uint64_t ended_bytes; /* … and the body's bytes then */
+	int fd;                  /* MHD's; valid while in the list */
+	bool cut;                /* the watch has shut it down; under lk */
+	bool linger;             /* loop thread: answered before the body was read */
+	int64_t ended_us;        /* the watch's: phase in which it saw the client's end … */
+	uint64_t ended_bytes;    /* … and the body's bytes then */
+	int64_t reader_phase_us; /* the watch's: the answer that it watches being read, … */
+	int64_t reader_us;       /* … when it looked last, … */
+	uint64_t reader_bytes;   /* … and what the client had taken then */
+	struct http_exchange *exchange; /* loop thread: the request under way, or NULL */
+	struct http_tls *tls;           /* owned; NULL: no TLS */
+	gnutls_session_t session;       /* MHD's; NULL: no TLS */
+	bool first_seen;                /* loop thread: something came, and it is TLS */
+	uint64_t address_key;           /* 0: not counted */
 	_Atomic int phase;
 	_Atomic int64_t since_us;    /* of that phase, monotonic */
 	_Atomic uint64_t body_bytes; /* received in this phase */
@@ -82,8 +95,9 @@ struct http_server {
 	unsigned loop_count;
 	char listen_host[HTTP_ADDRESS_BYTES + 16]; /* "127.0.0.1:8080", "[::1]:8080" */
 	uint16_t port;
-	int listen_fd; /* owned by the watch thread once that runs */
-	int wake_fd;   /* eventfd: look at the flags */
+	int listen_fd;             /* owned by the watch thread once that runs */
+	int wake_fd;               /* eventfd: look at the flags */
+	gnutls_datum_t ticket_key; /* of TLS sessions that are taken up again; data NULL: no TLS */
 	struct thread watch;
 	struct lock lk;
 	struct cond idle;          /* inflight fell to 0 while closing */
@@ -92,9 +106,12 @@ struct http_server {
 	struct http_conn *conns;
 	_Atomic unsigned conn_count; /* read by http_server_counts without it */
 	unsigned pending;            /* accepted, not with its loop yet */
+	struct http_tls *tls;             /* for new connections; NULL: no TLS */
+	struct address_counts *addresses; /* NULL: not counted */
 	struct http_linger lingers[HTTP_LINGER_MAX];
 	unsigned linger_count;
-	bool refused; /* the watch thread has closed the listening socket */
+	bool was_full; /* the watch thread's: connections_max were open when it looked last */
+	bool refused;  /* the watch thread has closed the listening socket */
 
 	_Atomic bool stopping; /* no new connections; answers say Connection: close */
 	_Atomic bool closing;  /* new requests are answered with 503 */
@@ -112,6 +129,29 @@ void watch_wake(struct http_server *s);
 void watch_cut_all(struct http_server *s); /* shuts every connection's socket */
 void watch_on_connection(void *loop, struct MHD_Connection *mhd, void **socket_context,
 			 enum MHD_ConnectionNotificationCode code);
+
+/* refuse.c: answers to what is no request, and the way to libmicrohttpd for those that are. */
+enum {
+	HTTP_REFUSAL_BYTES_MAX = 4096
+};
+enum MHD_Result refuse_queue(struct MHD_Connection *mhd, unsigned status, struct MHD_Response *r);
+/* Straight to a socket that nobody has written to; its sending side is then closed. */
+void refuse_socket(const struct http_server *s, int fd, const char *remote, unsigned status,
+		   const char *text);
+
+/* secure.c: TLS of the server's connections. */
+MUST_USE int secure_open(struct http_server *s, struct err *err);
+void secure_close(struct http_server *s);
+/* Before the first byte; nothing to do without TLS. */
+void secure_start(struct http_conn *c, struct MHD_Connection *mhd);
+/* Never called: each session has credentials of its own. */
+gnutls_certificate_retrieve_function2 secure_no_credentials;
+/* All of it or false; never blocks. */
+bool conn_send(struct http_conn *c, const void *p, size_t n);
+
+/* cors.c: who else may see answers, for browsers. */
+void cors_apply(struct http_exchange *x);     /* to any answer */
+void cors_preflight(struct http_exchange *x); /* to OPTIONS, besides */
 
 /* ---- requests ---- */
 
@@ -190,6 +230,7 @@ struct http_exchange {
 	bool in_error;   /* on_error is running */
 	bool raw_sent;   /* the answer was written past libmicrohttpd */
 	bool is_options;
+	bool is_conditional; /* it has If-… or Range headers */
 	_Atomic int async;
 	/* body */
 	enum body_mode mode;
@@ -216,6 +257,8 @@ struct http_exchange *exchange_of(const struct http_request *req);
 struct http_exchange *exchange_new(struct http_server *s, struct http_conn *c,
 				   struct MHD_Connection *mhd, const char *target);
 void exchange_free(struct http_exchange *x);
+/* The methods of its path, as Allow says them. */
+struct str allow_text(const struct http_exchange *x);
 /* Method, path, query, route. false: an error was answered. */
 bool exchange_parse(struct http_exchange *x, const char *method);
 

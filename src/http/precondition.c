@@ -181,7 +181,7 @@ void precondition_apply(struct http_exchange *x)
 
 	if (a->status != 200 || x->req.method != HTTP_GET)
 		return;
-	if (is_refused(x)) {
+	if (x->is_conditional && is_refused(x)) {
 		answer_release(x);
 		exchange_fail(x, 412, "It is not what the request expects it to be");
 		return;
@@ -189,6 +189,8 @@ void precondition_apply(struct http_exchange *x)
 	if (a->kind == ANSWER_FD)
 		http_respond_header(&x->req, "Accept-Ranges", STR("bytes"));
 	validators_add(x);
+	if (!x->is_conditional)
+		return;
 	if (is_known(x))
 		a->status = 304;
 	else if (a->kind == ANSWER_FD)

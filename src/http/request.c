@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/rand.h"
 #include "http_internal.h"
 
@@ -144,28 +145,50 @@ static void remote_from_proxy(struct http_request *req)
 		req->remote = arena_str(req->arena, last);
 }
 
-/* Both framings at once, or two lengths, are how requests are smuggled (RFC 9112 6.3). */
-static enum MHD_Result framing_count(void *arg, enum MHD_ValueKind kind, const char *name,
-				     const char *value)
+/* What the header's lines are together, in one pass. */
+struct head_seen {
+	unsigned lines;
+	unsigned framings; /* both at once, or two lengths, are how requests are smuggled (RFC
+			      9112 6.3) */
+	bool conditional;
+	bool misnamed; /* "Content-Length :" is read as another name by some (RFC 9112 5.1) */
+};
+
+/* A token of RFC 9110 5.6.2, as far as anything depends on it. */
+static bool is_token(struct str s)
 {
-	unsigned *count = arg;
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] >= 0x7f)
+			return false;
+	return s.n > 0;
+}
+
+static enum MHD_Result head_line(void *arg, enum MHD_ValueKind kind, const char *name,
+				 size_t name_bytes, const char *value, size_t value_bytes)
+{
+	struct head_seen *seen = arg;
+	struct str n = str_make(name, name_bytes);
 
 	(void)kind;
 	(void)value;
-	if (str_eq_nocase(str_of(name), STR("content-length")) ||
-	    str_eq_nocase(str_of(name), STR("transfer-encoding")))
-		++*count;
+	(void)value_bytes;
+	seen->lines++;
+	seen->misnamed |= !is_token(n);
+	seen->framings += str_eq_nocase(n, STR("content-length")) ||
+			  str_eq_nocase(n, STR("transfer-encoding"));
+	seen->conditional |= str_eq_nocase(n, STR("range")) ||
+			     (n.n > 3 && str_eq_nocase(str_make(name, 3), STR("if-")));
 	return MHD_YES;
 }
 
-static const char *framing_parse(struct http_exchange *x)
+static const char *framing_parse(struct http_exchange *x, unsigned count)
 {
-	struct str encoding = http_header(&x->req, "Transfer-Encoding");
-	struct str length = http_header(&x->req, "Content-Length");
-	unsigned count = 0;
+	struct str encoding, length;
 
-	if (!encoding.p && !length.p)
+	if (count == 0)
 		return NULL;
+	encoding = http_header(&x->req, "Transfer-Encoding");
+	length = http_header(&x->req, "Content-Length");
 	x->req.has_body = true;
 	if (encoding.p) {
 		x->announced = UINT64_MAX;
@@ -175,14 +198,36 @@ static const char *framing_parse(struct http_exchange *x)
 		x->announced = UINT64_MAX;
 		return "Content-Length is not a number";
 	}
-	MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, framing_count, &count);
 	if (count == 1)
 		return NULL;
 	x->announced = UINT64_MAX;
 	return "Content-Length or Transfer-Encoding more than once";
 }
 
-static void allow_header(struct http_exchange *x)
+/* false: an error was answered. */
+static bool head_parse(struct http_exchange *x)
+{
+	struct head_seen seen = { 0 };
+	const char *wrong;
+
+	MHD_get_connection_values_n(x->mhd, MHD_HEADER_KIND, head_line, &seen);
+	x->is_conditional = seen.conditional;
+	wrong = framing_parse(x, seen.framings);
+	if (seen.lines > HTTP_HEADERS_MAX) {
+		metric_add(METRIC_http_head_large_total, 1);
+		exchange_fail(x, 431, "The request has too many header lines");
+		return false;
+	}
+	if (seen.misnamed)
+		wrong = "The name of a header line is malformed";
+	if (!wrong)
+		wrong = pairs_parse(&x->query, x->req.arena, x->req.query, HTTP_QUERY_PARAMS_MAX);
+	if (wrong)
+		exchange_fail(x, 400, wrong);
+	return !wrong;
+}
+
+struct str allow_text(const struct http_exchange *x)
 {
 	char text[64];
 	size_t n = 0;
@@ -192,7 +237,18 @@ static void allow_header(struct http_exchange *x)
 			n += (size_t)snprintf(text + n, sizeof text - n, "%s%s, ",
 					      http_method_name(m), m == HTTP_GET ? ", HEAD" : "");
 	n += (size_t)snprintf(text + n, sizeof text - n, "OPTIONS");
-	http_respond_header(&x->req, "Allow", str_make(text, n));
+	return arena_str(x->req.arena, str_make(text, n));
+}
+
+static void other_method(struct http_exchange *x)
+{
+	http_respond_header(&x->req, "Allow", allow_text(x));
+	if (!x->is_options) {
+		exchange_fail(x, 405, "This method is not allowed here");
+		return;
+	}
+	cors_preflight(x);
+	http_respond_static(&x->req, 200, STR(""));
 }
 
 bool exchange_parse(struct http_exchange *x, const char *method)
@@ -200,16 +256,15 @@ bool exchange_parse(struct http_exchange *x, const char *method)
 	struct http_request *req = &x->req;
 	struct http_matched matched = { 0 };
 	enum http_match match;
-	const char *wrong;
 
 	method_parse(x, method);
 	if (x->server->o.trust_forwarded)
 		remote_from_proxy(req);
-	wrong = framing_parse(x);
-	if (!wrong)
-		wrong = pairs_parse(&x->query, req->arena, req->query, HTTP_QUERY_PARAMS_MAX);
-	if (wrong) {
-		exchange_fail(x, 400, wrong);
+	if (!head_parse(x))
+		return false;
+	if (x->is_options && str_eq(req->path, STR("*"))) { /* the server itself (RFC 9110 9.3.7) */
+		req->allowed = (1U << HTTP_METHOD_COUNT) - 1;
+		other_method(x);
 		return false;
 	}
 	match = http_router_match(x->server->router, req->method, req->path,
@@ -223,11 +278,7 @@ bool exchange_parse(struct http_exchange *x, const char *method)
 		exchange_fail(x, 404, "There is nothing at this path");
 		return false;
 	case HTTP_MATCH_OTHER_METHOD:
-		allow_header(x);
-		if (x->is_options)
-			http_respond_static(req, 200, STR(""));
-		else
-			exchange_fail(x, 405, "This method is not allowed here");
+		other_method(x);
 		return false;
 	case HTTP_MATCH_OK:
 		break;
@@ -289,12 +340,13 @@ static bool host_is_plain(struct str s)
 struct str http_base_url(struct http_request *req)
 {
 	struct http_exchange *x = exchange_of(req);
-	struct str host = { NULL, 0 }, proto = { NULL, 0 };
+	struct str host = { NULL, 0 }, proto = x->conn->session ? STR("https") : STR("http");
 	const char *text;
 
 	if (x->server->o.trust_forwarded) {
 		host = str_trim(http_header(req, "X-Forwarded-Host"));
-		proto = str_trim(http_header(req, "X-Forwarded-Proto"));
+		if (http_header(req, "X-Forwarded-Proto").p)
+			proto = str_trim(http_header(req, "X-Forwarded-Proto"));
 	}
 	if (!host_is_plain(host))
 		host = str_trim(http_header(req, "Host"));

@@ -9,7 +9,9 @@
 #include "validate_internal.h"
 
 enum {
-	TEXT_BYTES = 1024 /* of an error for the client; longer ones are cut */
+	TEXT_BYTES = 1024,              /* of an error for the client; longer ones are cut */
+	FILE_PIECE_BYTES = 64 * 1024,   /* four of TLS's largest records */
+	SEND_WATCHED_BYTES = 16 * 1024, /* smaller ones fit into the kernel's buffer */
 };
 
 /* ---- making an answer ---- */
@@ -185,14 +187,50 @@ void answer_body_replace(struct http_exchange *x, char *body, size_t n)
 
 /* ---- sending ---- */
 
-static struct MHD_Response *response_of_fd(const struct answer *a)
+/* A file read by ourselves in pieces: over TLS its bytes have to pass through us. */
+struct file_piece {
+	int fd; /* owned */
+	uint64_t offset;
+};
+
+static ssize_t file_read(void *arg, uint64_t at, char *to, size_t n)
+{
+	const struct file_piece *f = arg;
+	ssize_t got = pread(f->fd, to, n, (off_t)(f->offset + at));
+
+	return got > 0 ? got : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void file_free(void *arg)
+{
+	struct file_piece *f = arg;
+
+	close(f->fd);
+	free(f);
+}
+
+static struct MHD_Response *response_of_pieces(const struct answer *a, int own)
+{
+	struct file_piece *f = mem_must_zalloc(sizeof *f);
+	struct MHD_Response *r;
+
+	*f = (struct file_piece){ own, a->offset };
+	r = MHD_create_response_from_callback(a->fd_bytes, FILE_PIECE_BYTES, file_read, f,
+					      file_free);
+	if (!r)
+		free(f);
+	return r;
+}
+
+static struct MHD_Response *response_of_fd(const struct http_conn *c, const struct answer *a)
 {
 	struct MHD_Response *r;
 	int own = fcntl(a->fd, F_DUPFD_CLOEXEC, 3); /* libmicrohttpd closes what it gets */
 
 	if (own < 0)
 		return NULL;
-	r = MHD_create_response_from_fd_at_offset64(a->fd_bytes, own, a->offset);
+	r = c->session ? response_of_pieces(a, own)
+		       : MHD_create_response_from_fd_at_offset64(a->fd_bytes, own, a->offset);
 	if (!r)
 		close(own);
 	return r;
@@ -225,6 +263,7 @@ static void answer_finish(struct http_exchange *x)
 			precondition_tag_coded(x);
 	}
 	precondition_apply(x);
+	cors_apply(x);
 }
 
 enum MHD_Result exchange_queue(struct http_exchange *x)
@@ -235,7 +274,8 @@ enum MHD_Result exchange_queue(struct http_exchange *x)
 
 	REQUIRE(a->kind != ANSWER_NONE);
 	answer_finish(x);
-	r = a->kind == ANSWER_FD && a->fd_bytes > 0 ? response_of_fd(a) : response_of_memory(a);
+	r = a->kind == ANSWER_FD && a->fd_bytes > 0 ? response_of_fd(x->conn, a)
+						    : response_of_memory(a);
 	if (!r)
 		return MHD_NO; /* out of memory or descriptors: the connection is closed */
 	if (!a->has_type && answer_bytes(a) > 0 && a->status != 304)
@@ -245,7 +285,9 @@ enum MHD_Result exchange_queue(struct http_exchange *x)
 		MHD_add_response_header(r, h->name, h->value);
 	if (x->server->stopping)
 		MHD_add_response_header(r, "Connection", "close");
-	ret = MHD_queue_response(x->mhd, a->status, r);
+	if (answer_bytes(a) > SEND_WATCHED_BYTES)
+		conn_phase_set(x->conn, CONN_SEND, clock_mono_us(clock_system()));
+	ret = refuse_queue(x->mhd, a->status, r);
 	MHD_destroy_response(r);
 	return ret;
 }
@@ -272,8 +314,7 @@ void exchange_send_raw(struct http_exchange *x)
 		buf_addf(&out, "%s: %s\r\n", h->name, h->value);
 	buf_add_z(&out, "\r\n");
 	buf_add(&out, a->p, a->n);
-	if (!buf_failed(&out) &&
-	    send(x->conn->fd, out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)out.n)
+	if (!buf_failed(&out) && conn_send(x->conn, out.p, out.n))
 		x->raw_sent = true;
 	buf_release(&out);
 	x->conn->linger = true;

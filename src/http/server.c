@@ -42,6 +42,9 @@ enum {
 	HEAD_MS_DEFAULT = 20 * 1000,
 	BODY_RATE_DEFAULT = 1024, /* bytes/s: slower than any working line */
 	BODY_GRACE_MS_DEFAULT = 20 * 1000,
+	SEND_RATE_DEFAULT = 1024,
+	SEND_GRACE_MS_DEFAULT = 20 * 1000,
+	HANDSHAKE_MS_DEFAULT = 10 * 1000,
 	THREADS_DEFAULT_MAX = 8,
 	FILES_RESERVED = 1024, /* descriptors for the rest of the program */
 	CUT_EVERY_MS = 100,    /* while closing */
@@ -88,6 +91,7 @@ static void *on_request_line(void *server, const char *target, struct MHD_Connec
 	struct http_exchange *x = exchange_new(server, conn_of(mhd), mhd, target);
 
 	query_join(target);
+	x->conn->exchange = x;
 	return x;
 }
 
@@ -239,6 +243,7 @@ static void on_completed(void *server, struct MHD_Connection *mhd, void **contex
 		return;
 	x = exchange_check(*context);
 	*context = NULL;
+	x->conn->exchange = NULL;
 	exchange_unsuspend(x);
 	REQUIRE(x->async == ASYNC_NONE || x->async == ASYNC_OVER);
 	body_abort(x);
@@ -288,6 +293,40 @@ static void options_fill(struct http_server_options *o)
 		o->body_rate = BODY_RATE_DEFAULT;
 	if (o->body_grace_ms == 0)
 		o->body_grace_ms = BODY_GRACE_MS_DEFAULT;
+	if (o->send_rate == 0)
+		o->send_rate = SEND_RATE_DEFAULT;
+	if (o->send_grace_ms == 0)
+		o->send_grace_ms = SEND_GRACE_MS_DEFAULT;
+	if (o->handshake_ms == 0)
+		o->handshake_ms = HANDSHAKE_MS_DEFAULT;
+}
+
+static const char *text_copy(const char *text)
+{
+	return text ? mem_must_strdup(text) : NULL;
+}
+
+static void options_copy(struct http_server_options *o, const struct http_server_options *from)
+{
+	*o = *from;
+	o->address = text_copy(from->address);
+	o->tls_certificate = text_copy(from->tls_certificate);
+	o->tls_key = text_copy(from->tls_key);
+	o->cors_origins = text_copy(from->cors_origins);
+}
+
+static void options_free(struct http_server_options *o)
+{
+	const char *const texts[] = { o->address, o->tls_certificate, o->tls_key, o->cors_origins };
+
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		union {
+			const char *from;
+			void *to;
+		} u = { .from = texts[i] };
+
+		free(u.to);
+	}
 }
 
 /* Raise the soft limit as far as needed and allowed; then take what is there. */
@@ -314,14 +353,17 @@ static int loop_open(struct http_loop *loop, struct err *err)
 {
 	struct http_server *s = loop->server;
 
+	/* Without TLS libmicrohttpd takes no notice of its options. */
 	loop->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET,
+		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_NO_LISTEN_SOCKET | (s->tls ? MHD_USE_TLS : 0),
 		0, NULL, NULL, on_access, s, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,
 		MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, watch_on_connection, loop,
 		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MHD_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 		(s->o.idle_ms + 999) / 1000, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)s->o.connection_bytes, MHD_OPTION_END);
+		(size_t)s->o.connection_bytes, MHD_OPTION_HTTPS_CERT_CALLBACK,
+		secure_no_credentials, MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
 	return loop->daemon ? 0 : err_set(err, ERR_IO, "starting an HTTP loop thread");
 }
 
@@ -342,6 +384,9 @@ static void server_free(struct http_server *s)
 	if (s->wake_fd >= 0)
 		close(s->wake_fd);
 	http_router_free(s->router);
+	secure_close(s);
+	addresses_free(s->addresses);
+	options_free(&s->o);
 	cond_release(&s->idle);
 	cond_release(&s->listen_closed);
 	lock_release(&s->lk);
@@ -360,7 +405,8 @@ int http_server_open(struct http_server **ret, const struct http_server_options 
 	AUTO(server_drop) struct http_server *s = mem_must_zalloc(sizeof *s);
 
 	REQUIRE(options->on_error != NULL);
-	s->o = *options;
+	REQUIRE(!options->tls_certificate == !options->tls_key);
+	options_copy(&s->o, options);
 	s->listen_fd = s->wake_fd = -1;
 	lock_init(&s->lk, LOCK_SERVER);
 	cond_init(&s->idle);
@@ -368,6 +414,9 @@ int http_server_open(struct http_server **ret, const struct http_server_options 
 	options_fill(&s->o);
 	files_limit(&s->o);
 	TRY(http_router_new(&s->router, s->o.routes, s->o.route_count, err));
+	TRY(secure_open(s, err));
+	if (s->o.connections_per_address_max > 0 && !s->o.trust_forwarded)
+		s->addresses = addresses_new(s->o.connections_max);
 	TRY(watch_listen(s, err));
 	for (; s->loop_count < s->o.threads; s->loop_count++) {
 		s->loops[s->loop_count].server = s;

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -121,6 +122,31 @@ void conn_phase_set(struct http_conn *c, enum conn_phase phase, int64_t now_us)
 	atomic_store_explicit(&c->phase, phase, memory_order_release);
 }
 
+static void conn_cut_locked(struct http_server *s, struct http_conn *c) MUST_HOLD(s->lk)
+{
+	if (c->cut)
+		return;
+	c->cut = true;
+	s->cut++;
+	shutdown(c->fd, SHUT_RDWR);
+}
+
+/* One more of its address; several may have come at once since accepting looked. */
+static void address_count_locked(struct http_server *s, struct http_conn *c) MUST_HOLD(s->lk)
+{
+	uint64_t key;
+
+	if (!s->addresses)
+		return;
+	key = address_key(&c->address);
+	if (address_enter(s->addresses, key, s->o.connections_per_address_max)) {
+		c->address_key = key;
+		return;
+	}
+	metric_add(METRIC_http_address_full_total, 1);
+	conn_cut_locked(s, c);
+}
+
 static void conn_start(struct http_loop *loop, struct MHD_Connection *mhd, void **socket_context)
 {
 	struct http_server *s = loop->server;
@@ -138,7 +164,8 @@ static void conn_start(struct http_loop *loop, struct MHD_Connection *mhd, void 
 	memcpy(&c->address, info->client_addr, c->address_bytes);
 	address_text(&c->address, c->remote, sizeof c->remote);
 	c->remote_bytes = strlen(c->remote);
-	conn_phase_set(c, CONN_FRESH, clock_mono_us(clock_system()));
+	secure_start(c, mhd);
+	conn_phase_set(c, c->session ? CONN_HANDSHAKE : CONN_FRESH, clock_mono_us(clock_system()));
 	lock_take(&s->lk);
 	c->next = s->conns;
 	if (c->next)
@@ -147,6 +174,7 @@ static void conn_start(struct http_loop *loop, struct MHD_Connection *mhd, void 
 	s->pending--;
 	if (s->conn_count++ == 0)
 		watch_wake(s); /* it waits without a time-out while there is nothing to sweep */
+	address_count_locked(s, c);
 	lock_drop(&s->lk);
 	metric_add(METRIC_http_connections, 1);
 	*socket_context = c;
@@ -180,10 +208,15 @@ static void conn_end(struct http_conn *c)
 		c->next->prev = c->prev;
 	if (s->conn_count-- + s->pending == s->o.connections_max)
 		watch_wake(s); /* there is room again */
+	if (c->address_key)
+		address_leave(s->addresses, c->address_key);
 	if (c->linger && !c->cut)
 		linger_add_locked(s, c->fd);
 	lock_drop(&s->lk);
 	metric_add(METRIC_http_connections, -1);
+	if (c->phase == CONN_HANDSHAKE && !c->cut)
+		metric_add(METRIC_http_handshakes_failed_total, 1);
+	tls_unref(c->tls);
 	free(c);
 }
 
@@ -201,19 +234,29 @@ void watch_on_connection(void *arg, struct MHD_Connection *mhd, void **socket_co
 
 /* ---- accepting ---- */
 
-static bool address_is_full(struct http_server *s, const struct sockaddr_storage *ss)
+/* Refuse one more of this address. true: fd is done with. */
+static bool accept_refuse(struct http_server *s, int fd, const struct sockaddr_storage *ss)
 {
 	char text[HTTP_ADDRESS_BYTES];
-	unsigned count = 0;
+	bool full;
 
-	if (s->o.connections_per_address_max == 0)
+	if (!s->addresses)
 		return false;
-	address_text(ss, text, sizeof text);
 	lock_take(&s->lk);
-	for (const struct http_conn *c = s->conns; c; c = c->next)
-		count += strcmp(c->remote, text) == 0;
+	full = address_is_full(s->addresses, address_key(ss), s->o.connections_per_address_max);
 	lock_drop(&s->lk);
-	return count >= s->o.connections_per_address_max;
+	if (!full)
+		return false;
+	metric_add(METRIC_http_address_full_total, 1);
+	if (!s->o.tls_certificate) {
+		address_text(ss, text, sizeof text);
+		refuse_socket(s, fd, text, 429, NULL);
+		lock_take(&s->lk);
+		linger_add_locked(s, fd);
+		lock_drop(&s->lk);
+	}
+	close(fd);
+	return true;
 }
 
 static bool has_room_locked(const struct http_server *s) MUST_HOLD(s->lk)
@@ -260,9 +303,8 @@ static bool accept_some(struct http_server *s, unsigned *turn)
 			room_give_back(s);
 			return empty;
 		}
-		if (address_is_full(s, &ss)) {
+		if (accept_refuse(s, fd, &ss)) {
 			room_give_back(s);
-			close(fd);
 			continue;
 		}
 		++*turn;
@@ -285,29 +327,68 @@ static void listen_stop(struct http_server *s)
 
 /* ---- ending what is slow ---- */
 
-static bool conn_is_slow(const struct http_conn *c, int64_t now_us, bool pressure)
+/*
+ * Does the client take so little of a large answer that it only keeps us? Asked
+ * of the kernel once in send_grace_ms: what the other side has confirmed, and
+ * whether there is anything that waits for it at all.
+ */
+static bool reader_is_slow(struct http_conn *c, int64_t now_us)
+{
+	const struct http_server_options *o = &c->server->o;
+	int64_t grace_us = (int64_t)o->send_grace_ms * 1000, us;
+	int64_t since_us = atomic_load_explicit(&c->since_us, memory_order_relaxed);
+	struct tcp_info info = { 0 };
+	socklen_t n = sizeof info;
+	uint64_t taken;
+	bool first = c->reader_phase_us != since_us;
+
+	us = now_us - (first ? since_us : c->reader_us);
+	/* The first look only says where it stands, so it may come early. */
+	if (us < (first ? grace_us / 4 : grace_us) ||
+	    getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
+		return false;
+	taken = info.tcpi_bytes_acked - c->reader_bytes;
+	c->reader_phase_us = since_us;
+	c->reader_us = now_us;
+	c->reader_bytes = info.tcpi_bytes_acked;
+	return !first && (info.tcpi_notsent_bytes > 0 || info.tcpi_unacked > 0) &&
+	       taken < (uint64_t)us / 1000 * o->send_rate / 1000;
+}
+
+/* Which limit it has gone over; METRIC_COUNT: none. */
+static enum metric conn_slow(struct http_conn *c, int64_t now_us, bool pressure)
 {
 	const struct http_server_options *o = &c->server->o;
 	int64_t head_us = (int64_t)o->head_ms * 1000, idle_us = (int64_t)o->idle_ms * 1000;
+	int64_t handshake_us = (int64_t)o->handshake_ms * 1000;
 	enum conn_phase phase =
 		(enum conn_phase)atomic_load_explicit(&c->phase, memory_order_acquire);
 	int64_t us = now_us - atomic_load_explicit(&c->since_us, memory_order_relaxed);
 	uint64_t bytes;
+	bool slow = false;
 
 	switch (phase) {
+	case CONN_HANDSHAKE:
+		slow = us > (pressure ? handshake_us / 8 : handshake_us);
+		return slow ? METRIC_http_cut_handshake_total : METRIC_COUNT;
 	case CONN_FRESH:
-		return us > (pressure ? head_us / 8 : head_us);
+		slow = us > (pressure ? head_us / 8 : head_us);
+		return slow ? METRIC_http_cut_head_total : METRIC_COUNT;
 	case CONN_IDLE:
-		return us > (pressure ? idle_us / 8 : idle_us + head_us);
+		slow = us > (pressure ? idle_us / 8 : idle_us + head_us);
+		return slow ? METRIC_http_cut_idle_total : METRIC_COUNT;
 	case CONN_BODY:
 		us -= atomic_load_explicit(&c->ours_us, memory_order_relaxed);
 		bytes = atomic_load_explicit(&c->body_bytes, memory_order_relaxed);
-		return us > (int64_t)o->body_grace_ms * 1000 &&
+		slow = us > (int64_t)o->body_grace_ms * 1000 &&
 		       bytes < (uint64_t)us / 1000000 * o->body_rate;
+		return slow ? METRIC_http_cut_body_total : METRIC_COUNT;
+	case CONN_SEND:
+		return reader_is_slow(c, now_us) ? METRIC_http_cut_reader_total : METRIC_COUNT;
 	case CONN_BUSY:
 		break;
 	}
-	return false;
+	return METRIC_COUNT;
 }
 
 /*
@@ -323,23 +404,22 @@ static bool conn_is_ended(struct http_conn *c)
 	char byte;
 
 	c->ended_us = 0;
-	if (atomic_load_explicit(&c->phase, memory_order_acquire) == CONN_BUSY)
+	switch ((enum conn_phase)atomic_load_explicit(&c->phase, memory_order_acquire)) {
+	case CONN_BUSY:
+	case CONN_SEND:
 		return false;
+	case CONN_HANDSHAKE:
+	case CONN_FRESH:
+	case CONN_IDLE:
+	case CONN_BODY:
+		break;
+	}
 	n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
 		return false;
 	c->ended_us = since_us;
 	c->ended_bytes = bytes;
 	return again;
-}
-
-static void conn_cut_locked(struct http_server *s, struct http_conn *c) MUST_HOLD(s->lk)
-{
-	if (c->cut)
-		return;
-	c->cut = true;
-	s->cut++;
-	shutdown(c->fd, SHUT_RDWR);
 }
 
 static void sweep(struct http_server *s, bool look_for_ends)
@@ -349,9 +429,14 @@ static void sweep(struct http_server *s, bool look_for_ends)
 
 	lock_take(&s->lk);
 	pressure = s->conn_count > s->o.connections_max / 4 * 3;
-	for (struct http_conn *c = s->conns; c; c = c->next)
-		if (conn_is_slow(c, now_us, pressure) || (look_for_ends && conn_is_ended(c)))
+	for (struct http_conn *c = s->conns; c; c = c->next) {
+		enum metric over = c->cut ? METRIC_COUNT : conn_slow(c, now_us, pressure);
+
+		if (over != METRIC_COUNT)
+			metric_add(over, 1);
+		if (over != METRIC_COUNT || (look_for_ends && conn_is_ended(c)))
 			conn_cut_locked(s, c);
+	}
 	lock_drop(&s->lk);
 }
 
@@ -420,6 +505,9 @@ static void watch_fds_fill(struct http_server *s, struct watch_fds *w, bool paus
 		w->p[w->n++] = (struct pollfd){ .fd = s->lingers[i].fd, .events = POLLIN };
 	lock_drop(&s->lk);
 	w->room = w->room && !pause && s->listen_fd >= 0;
+	if (!w->room && !pause && s->listen_fd >= 0 && !s->was_full)
+		metric_add(METRIC_http_full_total, 1);
+	s->was_full = !w->room && !pause;
 	if (w->room)
 		w->p[w->n++] = (struct pollfd){ .fd = s->listen_fd, .events = POLLIN };
 }

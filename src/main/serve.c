@@ -32,7 +32,8 @@
  */
 enum {
 	GRACE_MS = 10000, /* longer than an honest request takes, shorter than a supervisor waits */
-	ADDRESS_BYTES = 160
+	ADDRESS_BYTES = 160,
+	TLS_EXPIRES_SOON_S = 14 * 86400, /* time to notice the warning of a restart or renewal */
 };
 
 struct server {
@@ -99,6 +100,72 @@ static void remove_address(const struct server *s)
 	unlink(path);
 }
 
+/* ---- TLS ---- */
+
+/* NULL where it is not set. */
+static const char *setting_path(const struct settings *settings, enum setting_id id)
+{
+	const char *path = settings_text(settings, id);
+
+	return path[0] ? path : NULL;
+}
+
+/* What is odd about the certificate, and goes on. */
+static void tls_tell(const char *event, const struct http_tls_facts *f)
+{
+	int64_t now_s = clock_unix_s(clock_system());
+	char begins[32], ends[32];
+
+	time_format_utc(f->begins_s, begins);
+	time_format_utc(f->ends_s, ends);
+	log_event(LOG_INFO, event, LOG_Z("subject", f->subject), LOG_Z("begins", begins),
+		  LOG_Z("ends", ends), LOG_I64("certificates", f->chain));
+	if (f->ends_s <= now_s)
+		log_event(LOG_WARN, "tls_certificate_expired", LOG_Z("subject", f->subject),
+			  LOG_Z("ended", ends));
+	else if (f->ends_s - now_s < TLS_EXPIRES_SOON_S)
+		log_event(LOG_WARN, "tls_certificate_expires_soon", LOG_Z("subject", f->subject),
+			  LOG_Z("ends", ends));
+	if (f->begins_s > now_s)
+		log_event(LOG_WARN, "tls_certificate_not_yet_valid", LOG_Z("subject", f->subject),
+			  LOG_Z("begins", begins));
+	if (f->key_is_exposed)
+		log_event(LOG_WARN, "tls_key_exposed",
+			  LOG_Z("means", "the file of tls-key is another's, or others may read it: "
+					 "it should be the server's user's own, with mode 0600"));
+}
+
+/* Before anything is opened: what cannot be used is said at once. */
+static int tls_check(const struct settings *settings, struct err *err)
+{
+	const char *certificate = setting_path(settings, SETTING_tls_certificate);
+	const char *key = setting_path(settings, SETTING_tls_key);
+	struct http_tls_facts facts;
+
+	if (!certificate && !key)
+		return 0;
+	if (!certificate || !key)
+		return err_set(err, ERR_INVALID,
+			       "'tls-certificate' and 'tls-key' belong together: '%s' is not set",
+			       certificate ? "tls-key" : "tls-certificate");
+	TRY(http_tls_check(certificate, key, &facts, err));
+	tls_tell("tls", &facts);
+	return 0;
+}
+
+static void tls_read_again(const struct server *s)
+{
+	struct http_tls_facts facts;
+	struct err err;
+
+	if (!setting_path(&s->o->settings, SETTING_tls_certificate))
+		return;
+	if (api_tls_reload(s->api, &facts, &err) != 0)
+		log_event(LOG_WARN, "tls_kept", LOG_Z("error", err.msg));
+	else
+		tls_tell("tls_read", &facts);
+}
+
 /* ---- The first start ---- */
 
 static void count_user(const struct user *u, void *arg)
@@ -111,7 +178,9 @@ static void print_welcome(const struct server *s, const char *key)
 {
 	char url[ADDRESS_BYTES + 32];
 
-	snprintf(url, sizeof url, "http://%s:%u", s->host, s->port);
+	snprintf(url, sizeof url, "%s://%s:%u",
+		 setting_path(&s->o->settings, SETTING_tls_certificate) ? "https" : "http", s->host,
+		 s->port);
 	printf("weir serves on %s\n\n"
 	       "  user     admin\n"
 	       "  API key  %s\n\n"
@@ -167,6 +236,11 @@ static int server_open(struct server *s, struct err *err)
 		.threads = (unsigned)settings_number(settings, SETTING_threads),
 		.connections_max = (unsigned)settings_number(settings, SETTING_connections_max),
 		.trust_forwarded = settings_bool(settings, SETTING_trust_forwarded),
+		.connections_per_address_max =
+			(unsigned)settings_number(settings, SETTING_connections_per_address_max),
+		.cors_origins = settings_text(settings, SETTING_cors_origins),
+		.tls_certificate = setting_path(settings, SETTING_tls_certificate),
+		.tls_key = setting_path(settings, SETTING_tls_key),
 		.gzip_level = (int)settings_number(settings, SETTING_gzip_level),
 		.log_requests = settings_bool(settings, SETTING_log_requests),
 	};
@@ -217,6 +291,7 @@ static int wait_for_end(const struct server *s)
 		if (received == SIGHUP) {
 			notify_reloading();
 			read_settings_again(s->o);
+			tls_read_again(s);
 			notify_supervisor("READY=1");
 		}
 	}
@@ -271,7 +346,8 @@ int serve_command(const struct options *o)
 		say("weir serve takes no words, only options");
 		return STATUS_USAGE;
 	}
-	if (parse_listen(&s, settings_text(&o->settings, SETTING_listen), &err) != 0) {
+	if (parse_listen(&s, settings_text(&o->settings, SETTING_listen), &err) != 0 ||
+	    tls_check(&o->settings, &err) != 0) {
 		say("%s", err.msg);
 		return STATUS_USAGE;
 	}

@@ -362,10 +362,26 @@ static void test_connection_limits(void **state)
 		assert_int_equal(client_ask(&c[i], GET("/now")).status, 200);
 	}
 	client_connect(&next, port);
+	assert_int_equal(client_read(&next, false).status, 429);
 	assert_false(client_more(&next));
 	client_close(&next);
+	/* Whoever leaves makes room, at once or a little later. */
+	client_close(&c[0]);
+	WAIT_FOR(http_server_counts(server).connections == 1);
+	client_connect(&c[0], port);
+	assert_int_equal(client_ask(&c[0], GET("/now")).status, 200);
 	client_close(&c[0]);
 	client_close(&c[1]);
+	stop(1000);
+	/* One's own proxy is one address. */
+	start_with((struct http_server_options){ .connections_per_address_max = 1,
+						 .trust_forwarded = true });
+	for (int i = 0; i < 2; i++)
+		client_connect(&c[i], port);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(client_ask(&c[i], GET("/now")).status, 200);
+		client_close(&c[i]);
+	}
 	stop(1000);
 }
 

@@ -49,6 +49,7 @@ enum {
 	HTTP_FORM_BYTES_MAX = 1024 * 1024,        /* all fields of a form together */
 	HTTP_NAME_BYTES_MAX = 1024,               /* part and file names are cut there */
 	HTTP_BODY_COLLECT_MAX = 64 * 1024 * 1024, /* no route may collect more */
+	HTTP_HEADERS_MAX = 128,                   /* lines of a head; more is answered with 431 */
 	HTTP_ARENA_BYTES_MAX = 128 * 1024 * 1024, /* a collected body lies beside it */
 };
 
@@ -69,7 +70,7 @@ void http_query_at(const struct http_request *req, size_t i, struct str *ret_nam
 struct str http_form(const struct http_request *req, const char *name);
 
 /*
- * "http://host:port" as the client used it, for absolute links: the Host header
+ * "http://host:port" (or "https:…") as the client used it, for absolute links: the Host header
  * if it looks like one, else the address we listen on; X-Forwarded-Host and
  * -Proto first where http_server_options.trust_forwarded. Terminated.
  */
