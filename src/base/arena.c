@@ -1,16 +1,19 @@
 #include "base/arena.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
 enum {
 	ARENA_ALIGN = 16,             /* enough for max_align_t */
-	ARENA_CHUNK_FIRST = 4 * 1024, /* most requests stay within it */
+	ARENA_CHUNK_FIRST = 8 * 1024, /* most requests stay within it */
 	ARENA_CHUNK_MAX = 256 * 1024, /* chunks double up to here */
 	ARENA_MAGIC = 0x61726e61,     /* while alive */
+	SPARES_MAX = 4,               /* first chunks that a thread keeps */
 };
 
 struct arena_chunk {
@@ -35,6 +38,59 @@ struct arena {
 	struct arena_chunk *chunks;     /* the first one is being filled */
 	struct arena_cleanup *cleanups; /* last one first */
 };
+
+/*
+ * First chunks that arenas of this thread gave back, all zero: one request follows
+ * the other, and making them anew, zeroed, costs more than what is done in them.
+ */
+struct spares {
+	struct arena_chunk *chunks[SPARES_MAX];
+	unsigned n;
+	bool known; /* they are freed with the thread */
+};
+static _Thread_local struct spares spares;
+static pthread_key_t spares_key;
+static pthread_once_t spares_once = PTHREAD_ONCE_INIT;
+
+static void spares_free(void *arg)
+{
+	struct spares *s = arg;
+
+	while (s->n > 0)
+		free(s->chunks[--s->n]);
+	s->known = false;
+}
+
+static void spares_key_make(void)
+{
+	REQUIRE(pthread_key_create(&spares_key, spares_free) == 0);
+}
+
+/* false: there are enough. */
+static bool spare_keep(struct arena_chunk *c)
+{
+	struct spares *s = &spares;
+
+	if (WEIR_ARENA_MALLOC || c->bytes != ARENA_CHUNK_FIRST || s->n == SPARES_MAX)
+		return false;
+	if (!s->known) {
+		pthread_once(&spares_once, spares_key_make);
+		if (pthread_setspecific(spares_key, s) != 0)
+			return false;
+		s->known = true;
+	}
+	memset(c->data, 0, c->used);
+	c->used = 0;
+	s->chunks[s->n++] = c;
+	return true;
+}
+
+static struct arena_chunk *spare_take(size_t bytes)
+{
+	struct spares *s = &spares;
+
+	return bytes == ARENA_CHUNK_FIRST && s->n > 0 ? s->chunks[--s->n] : NULL;
+}
 
 struct arena *arena_new(const char *name, size_t max)
 {
@@ -65,7 +121,8 @@ void arena_free(struct arena *a)
 		struct arena_chunk *c = a->chunks;
 
 		a->chunks = c->next;
-		free(c);
+		if (!spare_keep(c))
+			free(c);
 	}
 	a->magic = 0;
 	free(a);
@@ -79,8 +136,11 @@ void arena_drop(struct arena **a)
 
 static struct arena_chunk *chunk_new(size_t bytes)
 {
-	struct arena_chunk *c = calloc(1, sizeof *c + bytes);
+	struct arena_chunk *c = spare_take(bytes);
 
+	if (c)
+		return c;
+	c = calloc(1, sizeof *c + bytes);
 	if (c)
 		c->bytes = bytes;
 	return c;

@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/err.h"
@@ -129,6 +130,25 @@ void date_from_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
 	*year = era * ERA_YEARS + year_of_era + (*month <= 2);
 }
 
+static void put_two(char *to, unsigned v)
+{
+	to[0] = (char)('0' + v / 10 % 10);
+	to[1] = (char)('0' + v % 10);
+}
+
+/* Without printf where the year has four digits: each line of the log has one. */
+static void time_write(char *out, unsigned year, unsigned month, unsigned day, unsigned second)
+{
+	memcpy(out, "0000-00-00T00:00:00Z", 21);
+	put_two(out, year / 100);
+	put_two(out + 2, year % 100);
+	put_two(out + 5, month);
+	put_two(out + 8, day);
+	put_two(out + 11, second / 3600);
+	put_two(out + 14, second / 60 % 60);
+	put_two(out + 17, second % 60);
+}
+
 char *time_format_utc(int64_t unix_s, char *out)
 {
 	int64_t days = floor_div(unix_s, 86400);
@@ -138,6 +158,10 @@ char *time_format_utc(int64_t unix_s, char *out)
 	unsigned day;
 
 	date_from_days(days, &year, &month, &day);
+	if (year >= 0 && year <= 9999) {
+		time_write(out, (unsigned)year, month, day, (unsigned)second);
+		return out;
+	}
 	snprintf(out, 32, "%04lld-%02u-%02uT%02u:%02u:%02uZ", (long long)year, month, day,
 		 (unsigned)(second / 3600), (unsigned)(second / 60 % 60), (unsigned)(second % 60));
 	return out;

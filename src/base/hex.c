@@ -13,22 +13,23 @@ void hex_encode(const void *p, size_t n, char *out)
 	out[2 * n] = '\0';
 }
 
-/* 0-15, or -1. */
-static int hex_value(char c)
+/* What each character stands for, plus one; 0: no digit. */
+static const uint8_t hex_values[256] = {
+	['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
+	['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+	['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
+	['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
+static unsigned hex_value(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	return hex_values[(uint8_t)c];
 }
 
 bool hex_is(struct str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
-		if (hex_value(s.p[i]) < 0)
+		if (hex_value(s.p[i]) == 0)
 			return false;
 	}
 	return s.n > 0;
@@ -41,8 +42,8 @@ bool hex_decode(struct str s, void *out, size_t n)
 	if (s.n / 2 != n || s.n % 2 != 0 || (n > 0 && !hex_is(s)))
 		return false;
 	for (size_t i = 0; i < n; i++)
-		to[i] = (uint8_t)((unsigned)hex_value(s.p[2 * i]) << 4 |
-				  (unsigned)hex_value(s.p[2 * i + 1]));
+		to[i] = (uint8_t)((hex_value(s.p[2 * i]) - 1) << 4 |
+				  (hex_value(s.p[2 * i + 1]) - 1));
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/utf8.h"
 
@@ -226,12 +227,48 @@ static void json_escape_byte(struct buf *out, uint8_t c)
 	}
 }
 
-void json_escape(struct buf *out, struct str s)
+/* The top bit of each byte of x that is 0; of bytes behind the first such one perhaps too. */
+static uint64_t zero_bytes(uint64_t x)
 {
-	size_t plain = 0; /* start of what can be copied as it is */
+	return (x - 0x0101010101010101u) & ~x & 0x8080808080808080u;
+}
+
+/* How many bytes at the begin stand for themselves, counted in eights while it lasts. */
+static size_t plain_eights(struct str s)
+{
 	size_t i = 0;
 
-	buf_add_c(out, '"');
+	for (; s.n - i >= 8; i += 8) {
+		uint64_t x, odd;
+
+		memcpy(&x, s.p + i, sizeof x);
+		odd = x & 0x8080808080808080u;
+		odd |= zero_bytes(x ^ 0x2222222222222222u);                  /* the quote */
+		odd |= zero_bytes(x ^ 0x5c5c5c5c5c5c5c5cu);                  /* the backslash */
+		odd |= (x - 0x2020202020202020u) & ~x & 0x8080808080808080u; /* below the blank */
+		if (odd)
+			break;
+	}
+	return i;
+}
+
+/* false: something has to be written otherwise. */
+static bool is_plain(struct str s)
+{
+	for (size_t i = plain_eights(s); i < s.n; i++) {
+		uint8_t c = (uint8_t)s.p[i];
+
+		if (c >= 0x80 || c < 0x20 || c == '"' || c == '\\')
+			return false;
+	}
+	return true;
+}
+
+static void json_escape_slow(struct buf *out, struct str s)
+{
+	size_t plain = 0; /* start of what can be copied as it is */
+	size_t i = plain_eights(s);
+
 	while (i < s.n) {
 		uint8_t c = (uint8_t)s.p[i];
 		uint32_t cp;
@@ -251,5 +288,24 @@ void json_escape(struct buf *out, struct str s)
 	}
 	if (plain < s.n)
 		buf_add(out, s.p + plain, s.n - plain);
-	buf_add_c(out, '"');
+}
+
+void json_escape(struct buf *out, struct str s)
+{
+	char *to;
+
+	if (!is_plain(s)) {
+		buf_add_c(out, '"');
+		json_escape_slow(out, s);
+		buf_add_c(out, '"');
+		return;
+	}
+	to = buf_reserve(out, s.n + 2);
+	if (!to)
+		return;
+	to[0] = '"';
+	if (s.n > 0)
+		memcpy(to + 1, s.p, s.n);
+	to[s.n + 1] = '"';
+	out->n += s.n + 2;
 }

@@ -82,12 +82,16 @@ void log_set_clock(struct clock *c)
 /* "2026-11-23T06:36:00.123Z" */
 static void put_time(struct buf *b, int64_t unix_us)
 {
-	char text[32];
-	int64_t s = unix_us / 1000000;
+	char text[40];
+	unsigned ms = (unsigned)(unix_us / 1000 % 1000);
+	size_t n = strlen(time_format_utc(unix_us / 1000000, text)) - 1;
 
-	time_format_utc(s, text);
-	buf_add(b, text, strlen(text) - 1);
-	buf_addf(b, ".%03dZ", (int)(unix_us / 1000 % 1000));
+	text[n++] = '.';
+	text[n++] = (char)('0' + ms / 100 % 10);
+	text[n++] = (char)('0' + ms / 10 % 10);
+	text[n++] = (char)('0' + ms % 10);
+	text[n++] = 'Z';
+	buf_add(b, text, n);
 }
 
 static void put_json(struct buf *b, int64_t unix_us, enum log_level level, const char *event,

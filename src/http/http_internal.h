@@ -104,8 +104,8 @@ struct http_server {
 	struct cond listen_closed; /* refused was set */
 	/* Under lk, to the end of this group; in C clang cannot check members. */
 	struct http_conn *conns;
-	_Atomic unsigned conn_count; /* read by http_server_counts without it */
-	unsigned pending;            /* accepted, not with its loop yet */
+	_Atomic unsigned conn_count;      /* read by http_server_counts without it */
+	unsigned pending;                 /* accepted, not with its loop yet */
 	struct http_tls *tls;             /* for new connections; NULL: no TLS */
 	struct address_counts *addresses; /* NULL: not counted */
 	struct http_linger lingers[HTTP_LINGER_MAX];
@@ -224,6 +224,7 @@ struct http_exchange {
 	struct MHD_Connection *mhd;
 	struct http_pairs query;
 	struct http_pairs form;
+	struct str base_url; /* p NULL until somebody asks */
 	/* progress */
 	bool head_done;
 	bool dispatched; /* the handler was called */

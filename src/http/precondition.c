@@ -145,8 +145,11 @@ static void validators_add(struct http_exchange *x)
 	struct answer *a = &x->answer;
 	char date[HTTP_DATE_CHARS + 1];
 
-	/* Kept by nobody but the client, and used by it only after asking (RFC 9111 5.2.2). */
-	if (a->etag.p || a->modified_s)
+	/*
+	 * Kept by nobody but the client, and used by it only after asking (RFC 9111
+	 * 5.2.2). Without a date nobody keeps it unasked anyway (4.2.2).
+	 */
+	if (a->modified_s)
 		http_respond_header(&x->req, "Cache-Control", STR("private, no-cache"));
 	if (a->etag.p)
 		http_respond_header(&x->req, "ETag", a->etag);

@@ -337,11 +337,11 @@ static bool host_is_plain(struct str s)
 	return s.n > 0 && s.n <= 300;
 }
 
-struct str http_base_url(struct http_request *req)
+static struct str base_make(struct http_exchange *x)
 {
-	struct http_exchange *x = exchange_of(req);
+	struct http_request *req = &x->req;
 	struct str host = { NULL, 0 }, proto = x->conn->session ? STR("https") : STR("http");
-	const char *text;
+	char *text;
 
 	if (x->server->o.trust_forwarded) {
 		host = str_trim(http_header(req, "X-Forwarded-Host"));
@@ -352,9 +352,21 @@ struct str http_base_url(struct http_request *req)
 		host = str_trim(http_header(req, "Host"));
 	if (!host_is_plain(host))
 		host = str_of(x->server->listen_host);
-	text = arena_printf(req->arena, "%s://" STR_FMT,
-			    str_eq_nocase(proto, STR("https")) ? "https" : "http", STR_ARG(host));
-	return str_of(text);
+	proto = str_eq_nocase(proto, STR("https")) ? STR("https://") : STR("http://");
+	text = arena_must(req->arena, proto.n + host.n + 1);
+	memcpy(text, proto.p, proto.n);
+	memcpy(text + proto.n, host.p, host.n);
+	return str_make(text, proto.n + host.n);
+}
+
+/* A page of objects asks for each of its links. */
+struct str http_base_url(struct http_request *req)
+{
+	struct http_exchange *x = exchange_of(req);
+
+	if (!x->base_url.p)
+		x->base_url = base_make(x);
+	return x->base_url;
 }
 
 /* ---- asynchronous answers ---- */
