@@ -2,12 +2,17 @@
 
 #include "api_internal.h"
 
+enum {
+	ANSWER_FIRST_BYTES = 2048 /* an object fits without growing */
+};
+
 void answer_begin(struct answer *a, struct api *api, struct http_request *req,
 		  const struct view *view)
 {
 	*a = (struct answer){
 		.api = api, .req = req, .view = view, .out = BUF_INIT(API_RESPONSE_MAX)
 	};
+	(void)buf_reserve(&a->out, ANSWER_FIRST_BYTES); /* if not now, it grows or fails later */
 	json_init(&a->json, &a->out);
 	json_obj(&a->json);
 }

@@ -90,7 +90,7 @@ void buf_add_z(struct buf *b, const char *z)
 	buf_add_str(b, str_of(z));
 }
 
-void buf_add_c(struct buf *b, char c)
+void buf_add_c_slow(struct buf *b, char c)
 {
 	buf_add(b, &c, 1);
 }

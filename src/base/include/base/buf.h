@@ -25,7 +25,16 @@ void buf_reset(struct buf *b);   /* empties, keeps memory, clears failure */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_str(struct buf *b, struct str s);
 void buf_add_z(struct buf *b, const char *z);
-void buf_add_c(struct buf *b, char c);
+void buf_add_c_slow(struct buf *b, char c); /* grows it, or fails */
+static inline void buf_add_c(struct buf *b, char c)
+{
+	if (b->failed || b->n + 1 >= b->cap) {
+		buf_add_c_slow(b, c);
+		return;
+	}
+	b->p[b->n++] = c;
+	b->p[b->n] = '\0';
+}
 void buf_add_u64(struct buf *b, uint64_t v);
 void buf_add_i64(struct buf *b, int64_t v);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
