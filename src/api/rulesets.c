@@ -268,8 +268,34 @@ static void ruleset_fail(struct http_request *req, int rc, const struct err *err
 		refuse_rules(req, err, messages);
 	else if (rc == -ERR_NOT_FOUND)
 		api_not_found(req, "Hunting ruleset", req->params[0]);
+	else if (rc == -ERR_EXISTS)
+		api_error(req, 412, "BadRequestError",
+			  "The ruleset is not what If-Match expects it to be");
 	else
 		api_fail(req, rc, err);
+}
+
+/* If-Match names it as it is now. The suspended request is the writer's for that long. */
+static bool is_as_known(const struct ruleset *r, void *arg)
+{
+	struct http_request *req = arg;
+	const struct object o = ruleset_object(r, req->arena);
+	struct answer a;
+	bool same;
+
+	answer_begin(&a, NULL, req, NULL);
+	json_key(&a.json, "data");
+	object_put(&a, &o);
+	json_obj_end(&a.json);
+	json_end(&a.json);
+	same = !a.rc && !buf_failed(&a.out) && http_if_match(req, buf_str(&a.out));
+	buf_release(&a.out);
+	return same;
+}
+
+static ruleset_holds condition_of(const struct http_request *req)
+{
+	return http_header(req, "If-Match").p ? is_as_known : NULL;
 }
 
 static void ruleset_created(const struct ruleset *r, int rc, const struct err *err,
@@ -365,10 +391,10 @@ void patch_ruleset(struct http_request *req, void *arg)
 	by = api_by(req);
 	change.by = &by;
 	http_request_suspend(req);
-	ruleset_begun(
-		req,
-		ruleset_update(api->svc, api_user_id(req), id, &change, ruleset_changed, req, &err),
-		&err);
+	ruleset_begun(req,
+		      ruleset_update_if(api->svc, api_user_id(req), id, &change, condition_of(req),
+					ruleset_changed, req, &err),
+		      &err);
 }
 
 void delete_ruleset(struct http_request *req, void *arg)
@@ -381,10 +407,10 @@ void delete_ruleset(struct http_request *req, void *arg)
 	if (!api_id(req, "Hunting ruleset", &id))
 		return;
 	http_request_suspend(req);
-	ruleset_begun(
-		req,
-		ruleset_delete(api->svc, api_user_id(req), id, &by, ruleset_deleted, req, &err),
-		&err);
+	ruleset_begun(req,
+		      ruleset_delete_if(api->svc, api_user_id(req), id, &by, condition_of(req),
+					ruleset_deleted, req, &err),
+		      &err);
 }
 
 /* ---- All of them ---- */

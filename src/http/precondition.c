@@ -45,9 +45,19 @@ void http_respond_modified(struct http_request *req, int64_t unix_s)
 	exchange_of(req)->answer.modified_s = unix_s;
 }
 
-struct str http_etag_of(struct http_request *req, struct str body)
+static struct str tag_coded(struct arena *a, struct str tag)
 {
-	return tag_of(req->arena, body);
+	return str_of(arena_printf(a, STR_FMT "-gzip\"", (int)tag.n - 1, tag.p));
+}
+
+bool http_if_match(const struct http_request *req, struct str body)
+{
+	struct str match = http_header(req, "If-Match"), tag;
+
+	if (!match.p)
+		return true;
+	tag = tag_of(req->arena, body);
+	return tags_hold(match, tag, false) || tags_hold(match, tag_coded(req->arena, tag), false);
 }
 
 /* ---- what the client knows ---- */
@@ -174,8 +184,7 @@ void precondition_tag_coded(struct http_exchange *x)
 	if (!a->etag.p)
 		return;
 	a->etag_plain = a->etag;
-	a->etag = str_of(
-		arena_printf(x->req.arena, STR_FMT "-gzip\"", (int)a->etag.n - 1, a->etag.p));
+	a->etag = tag_coded(x->req.arena, a->etag);
 }
 
 void precondition_apply(struct http_exchange *x)

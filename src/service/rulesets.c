@@ -53,6 +53,7 @@ struct ruleset_job {
 	struct arena *arena;
 	struct ruleset_compiled compiled;
 	struct str messages;
+	ruleset_holds holds; /* NULL: whatever it is now */
 	ruleset_done done;
 	void *done_arg;
 	/* outcome */
@@ -189,6 +190,21 @@ static void change_row(struct ruleset_row *row, const struct ruleset_job *job, b
 	*ret_version = new_text || resumes;
 }
 
+/* What the caller knows of it is still so. */
+static int row_check(struct sql_conn *conn, struct ruleset_job *job, const struct ruleset_row *row,
+		     int64_t now_s, struct err *err)
+{
+	struct limit_view limit;
+	struct ruleset r;
+
+	if (!job->holds)
+		return 0;
+	TRY(limit_view(conn, row->id, now_s, &limit, err));
+	ruleset_of_row(row, &limit, &r);
+	return job->holds(&r, job->done_arg) ? 0
+					     : err_set(err, ERR_EXISTS, "the ruleset has changed");
+}
+
 static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t now_s,
 			struct err *err)
 {
@@ -199,6 +215,7 @@ static int apply_update(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	int64_t was_rules;
 
 	TRY(ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err));
+	TRY(row_check(conn, job, &row, now_s, err));
 	if ((job->change.set & RULESET_ENTITY) && !str_eq(job->change.entity, row.entity))
 		return err_set(err, ERR_INVALID, "match_object_type cannot be changed");
 	was_live = row.enabled && !row.is_suspended;
@@ -236,6 +253,7 @@ static int apply_delete(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 	bool was_live;
 
 	TRY(ruleset_row_get(conn, job->user_id, job->id, job->arena, &row, err));
+	TRY(row_check(conn, job, &row, now_s, err));
 	was_live = row.enabled && !row.is_suspended;
 	row.enabled = false;
 	row.deleted = true;
@@ -389,25 +407,44 @@ int ruleset_create(struct service *svc, int64_t owner_id, const struct ruleset_c
 	return job_start(svc, &job, change, change->by, err);
 }
 
+int ruleset_update_if(struct service *svc, int64_t user_id, int64_t id,
+		      const struct ruleset_change *change, ruleset_holds holds, ruleset_done done,
+		      void *arg, struct err *err)
+{
+	const struct ruleset_job job = { .kind = JOB_UPDATE,
+					 .user_id = user_id,
+					 .id = id,
+					 .holds = holds,
+					 .done = done,
+					 .done_arg = arg };
+
+	return job_start(svc, &job, change, change->by, err);
+}
+
 int ruleset_update(struct service *svc, int64_t user_id, int64_t id,
 		   const struct ruleset_change *change, ruleset_done done, void *arg,
 		   struct err *err)
 {
-	const struct ruleset_job job = {
-		.kind = JOB_UPDATE, .user_id = user_id, .id = id, .done = done, .done_arg = arg
-	};
+	return ruleset_update_if(svc, user_id, id, change, NULL, done, arg, err);
+}
 
-	return job_start(svc, &job, change, change->by, err);
+int ruleset_delete_if(struct service *svc, int64_t user_id, int64_t id, const struct audit_by *by,
+		      ruleset_holds holds, ruleset_done done, void *arg, struct err *err)
+{
+	const struct ruleset_job job = { .kind = JOB_DELETE,
+					 .user_id = user_id,
+					 .id = id,
+					 .holds = holds,
+					 .done = done,
+					 .done_arg = arg };
+
+	return job_start(svc, &job, NULL, by, err);
 }
 
 int ruleset_delete(struct service *svc, int64_t user_id, int64_t id, const struct audit_by *by,
 		   ruleset_done done, void *arg, struct err *err)
 {
-	const struct ruleset_job job = {
-		.kind = JOB_DELETE, .user_id = user_id, .id = id, .done = done, .done_arg = arg
-	};
-
-	return job_start(svc, &job, NULL, by, err);
+	return ruleset_delete_if(svc, user_id, id, by, NULL, done, arg, err);
 }
 
 /* ---- Looking ---- */

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -224,6 +225,28 @@ def test_objects_and_lists_have_tags(hunter):
     tag = hunter.get(f"{RULESETS}/{made['id']}").headers["ETag"]
     hunter.patch(f"{RULESETS}/{made['id']}", json={"data": {"attributes": {"name": "other"}}})
     assert hunter.get(f"{RULESETS}/{made['id']}", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_a_ruleset_is_changed_only_as_known(hunter):
+    """If-Match on PATCH and DELETE; of many who change what they all have read, one does."""
+    for rules in (weirtest.rules_for(marker()), weirtest.rules_for(marker(), 100)):  # plain, compressed
+        path = f"{RULESETS}/{hunter.ruleset(rules)['id']}"
+        tag = hunter.get(path).headers["ETag"]
+        assert tag.endswith('-gzip"') == (len(rules) > 1000)
+
+        def change(i, tag=tag, path=path):
+            return hunter.patch(path, json={"data": {"attributes": {"name": f"by {i}"}}}, headers={"If-Match": tag})
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(change, range(8)))
+        (made,) = [i for i, answer in enumerate(answers) if answer.status_code == 200]
+        for answer in answers[:made] + answers[made + 1:]:
+            assert_error(answer, 412, "BadRequestError", "If-Match")
+        assert hunter.get(path).json()["data"]["attributes"]["name"] == f"by {made}"
+        assert_error(hunter.delete(path, headers={"If-Match": tag}), 412, "BadRequestError")
+        assert change(9, tag="*").status_code == 200
+        assert hunter.delete(path, headers={"If-Match": hunter.get(path).headers["ETag"]}).status_code == 200
+        assert_error(hunter.delete(path, headers={"If-Match": "*"}), 404, "NotFoundError")
 
 
 # ---- gzip ----

@@ -96,8 +96,11 @@ void http_respond_etag(struct http_request *req, struct str opaque);
 /* The same, made of the body. */
 void http_respond_etag_of_body(struct http_request *req);
 void http_respond_modified(struct http_request *req, int64_t unix_s);
-/* The tag, quoted, that http_respond_etag_of_body would give this body. In the arena. */
-struct str http_etag_of(struct http_request *req, struct str body);
+/*
+ * May a change be made to what a GET answers with this body, by the request's
+ * If-Match? true without one. For handlers: http itself asks only for GET.
+ */
+bool http_if_match(const struct http_request *req, struct str body);
 
 /* Body is copied. An empty one sends Content-Length: 0. */
 void http_respond(struct http_request *req, unsigned status, struct str body);

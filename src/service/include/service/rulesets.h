@@ -86,6 +86,20 @@ MUST_USE int ruleset_delete(struct service *svc, int64_t user_id, int64_t id,
 			    const struct audit_by *by, ruleset_done done, void *arg,
 			    struct err *err);
 
+/*
+ * The same on a condition: `holds` is asked about the ruleset as it is when the
+ * change would be made, so that nothing comes between; it must not block. false:
+ * nothing is changed, the outcome is ERR_EXISTS. It is called on the writer's
+ * thread, perhaps more than once, and after that `done` is, on another.
+ */
+typedef bool (*ruleset_holds)(const struct ruleset *r, void *arg);
+MUST_USE int ruleset_update_if(struct service *svc, int64_t user_id, int64_t id,
+			       const struct ruleset_change *change, ruleset_holds holds,
+			       ruleset_done done, void *arg, struct err *err);
+MUST_USE int ruleset_delete_if(struct service *svc, int64_t user_id, int64_t id,
+			       const struct audit_by *by, ruleset_holds holds, ruleset_done done,
+			       void *arg, struct err *err);
+
 MUST_USE int ruleset_get(struct service *svc, int64_t user_id, int64_t id, struct arena *arena,
 			 struct ruleset *ret, struct err *err);
 
