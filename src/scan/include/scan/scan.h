@@ -150,8 +150,8 @@ struct scan_identity {
 	 * `failure` says why there are none.
 	 */
 	struct str facts;
-	struct str tags;    /* blank-separated, such as "64bits overlay" */
-	struct str failure; /* of the extraction; empty: there was none */
+	struct str tags;     /* blank-separated, such as "64bits overlay" */
+	struct str failure;  /* of the extraction; empty: there was none */
 	uint64_t examine_us; /* time in the child */
 };
 void scan_identity_release(struct scan_identity *id);
