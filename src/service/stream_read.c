@@ -60,8 +60,11 @@ static int cursor_text(const struct stream_cursor *c, struct service *svc, struc
 		       struct str *ret, struct err *err)
 {
 	AUTO(buf_release) struct buf text = BUF_INIT(LIMIT_CURSOR_BYTES);
+	struct stream_cursor timeless = *c;
 
-	stream_cursor_encode(&text, c, svc->cursor_key);
+	if (!c->filter.n)
+		timeless.now_s = 0; /* only filters look at it: the same page, the same cursor */
+	stream_cursor_encode(&text, &timeless, svc->cursor_key);
 	TRY(buf_check(&text, "the cursor", err));
 	*ret = arena_str(arena, buf_str(&text));
 	return 0;
