@@ -88,17 +88,6 @@ def user_name(request):
 
 
 @pytest.fixture(autouse=True)
-def part_is_served(request):
-    """@pytest.mark.needs(path): the test is skipped while the server has no such route."""
-    marker = request.node.get_closest_marker("needs")
-    if marker:
-        paths = request.getfixturevalue("server").api().get("//api/openapi.json").json()["paths"]
-        missing = [path for path in marker.args if f"/api/v3{path}" not in paths]
-        if missing:
-            pytest.skip(f"{', '.join(missing)} is not served")
-
-
-@pytest.fixture(autouse=True)
 def log_is_clean(request, servers):
     """A test fails if its servers logged an error that it did not announce by @expect_errors, or died."""
     shared = list(servers)

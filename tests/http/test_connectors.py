@@ -122,7 +122,6 @@ def test_a_cursor_is_appended_to_the_address_as_it_is(api, found):
     assert len(answer.json()["data"]) == 2
 
 
-@pytest.mark.needs("/me")
 def test_the_connectivity_test_reads_me(api):
     assert requests.get(f"{api.base}/api/v3/me", headers=headers(api), timeout=30).json()["data"]["type"] == "user"
 

@@ -181,13 +181,11 @@ def test_every_parameter_of_every_list_and_object_is_taken(server, api, names):
 
 # ---- users ----
 
-USERS = pytest.mark.needs("/users/{id}", "/me")
 USER = {"data": {"type": "user", "id": "x", "links": {"self": "https://"}, "attributes": {
     "status": "active", "user_since": 1, "privileges": {}, "quotas": {}, "reputation": 0, "has_2fa": False}}}
 QUOTAS = ["api_requests_hourly", "api_requests_daily", "api_requests_monthly", "intelligence_hunting_rules"]
 
 
-@USERS
 @pytest.mark.parametrize("path", rows(
     ("/me",), ("/users/{user}",),
     ("/users/{user}?relationships=groups,api_quota_group,intelligence_quota_group,monitor_quota_group",)))
@@ -196,12 +194,10 @@ def test_a_user_about_himself(api, names, path):
     assert answer["data"]["id"] == names["user"] and answer["data"]["attributes"]["status"] == "active"
 
 
-@USERS
 def test_a_user_by_key(api, names):
     assert check(api, "GET /users/{key}", {"key": api.key}, USER)["data"]["id"] == names["user"]
 
 
-@USERS
 def test_another_user(server, api, names):
     other = f"other-{marker()}"
     server.user(other)
@@ -210,7 +206,6 @@ def test_another_user(server, api, names):
     assert check(admin, f"GET /users/{other}", {}, USER)["data"]["id"] == other
 
 
-@USERS
 def test_overall_quotas(api, names):
     answer = check(api, "GET /users/{user}/overall_quotas", names, {"data": {
         name: {"user": {"allowed": 1, "used": 0}} for name in QUOTAS}})
@@ -218,7 +213,6 @@ def test_overall_quotas(api, names):
         assert 0 <= quota["user"]["used"] <= quota["user"]["allowed"], name
 
 
-@USERS
 def test_api_usage(api, names):
     answer = check(api, "GET /users/{user}/api_usage", names, {"data": {"daily": {}, "total": {}}})
     for day, counts in answer["data"]["daily"].items():

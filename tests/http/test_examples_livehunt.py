@@ -229,7 +229,7 @@ FILES = {"data": [FILE], "meta": {"count": 1}, "links": {"self": "https://"}}
 
 @pytest.mark.parametrize("path", ["/intelligence/hunting_notification_files",
                                   "/intelligence/hunting_rulesets/{ruleset}/hunting_notification_files",
-                                  pytest.param("/users/{user}/hunting_notification_files", marks=pytest.mark.needs("/users/{id}/hunting_rulesets"))])
+                                  "/users/{user}/hunting_notification_files"])
 def test_files_of_notifications(api, names, path):
     page = check(api, f"GET {path}", names, FILES)
     assert page["meta"]["count"] == 12
@@ -246,7 +246,6 @@ def test_descriptors_of_files_of_a_ruleset(api, names):
     assert "attributes" not in page["data"][0]
 
 
-@pytest.mark.needs("/users/{id}/hunting_rulesets")
 @pytest.mark.parametrize("path", ["hunting_rulesets", "hunting_notifications", "hunting_notification_files"])
 def test_the_same_lists_below_users(api, names, path):
     answer = check(api, "GET /users/{user}/" + path + "?limit=40", names)

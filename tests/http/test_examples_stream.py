@@ -221,7 +221,6 @@ def test_the_envelope(api, names):
     assert "relationships" not in answer["data"] and "context_attributes" not in answer["data"]
 
 
-@pytest.mark.needs("/users/{id}/hunting_rulesets")
 def test_embedded_relationships(api, names):
     answer = check(api, "GET /intelligence/hunting_rulesets/{ruleset}?relationships=owner,hunting_notification_files", names, {"data": {
         "relationships": {
@@ -233,7 +232,6 @@ def test_embedded_relationships(api, names):
         assert relationships["owner"]["links"][link] == f"{api.base}/api/v3{RULESETS}/{names['ruleset']}/{end}"
 
 
-@pytest.mark.needs("/users/{id}/hunting_rulesets")
 @pytest.mark.parametrize("form", ["relationships", "relationship"])
 def test_related_descriptors_and_objects(api, names, form):
     descriptor = check(api, "GET /intelligence/hunting_rulesets/{ruleset}/" + form + "/owner", names, {"data": {"type": "user", "id": "a"}})

@@ -232,7 +232,6 @@ def test_relationships_of_a_file(vt, api):
     assert "NotFound" not in everything and "error" not in everything.lower(), everything
 
 
-@pytest.mark.needs("/users/{id}")
 def test_a_user_reads_about_himself(vt):
     said = vt("user", vt.name)
     assert f'_id: "{vt.name}"' in said, said
