@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "object.h"
+#include "relationship.h"
 
 /*
  * Users as objects. An id is a user's name, one of its keys or its e-mail
@@ -209,6 +210,20 @@ int user_object_find(struct api *api, int64_t user_id, struct str id, struct are
 	TRY(find(api, &asker, id, &user, err));
 	s.is_self = user.id == user_id;
 	return object_of(api, &s, &user, arena, ret, err);
+}
+
+/* Whoever sees a ruleset owns it. */
+int ruleset_owner(const struct related_ask *ask, struct related *ret, struct err *err)
+{
+	struct object *o = arena_must(ask->arena, sizeof *o);
+	struct shown s = { .is_self = true, .scopes = SCOPES_ALL };
+	struct user owner;
+
+	TRY(user_by_id(ask->api->svc, ask->user_id, &owner, err));
+	TRY(object_of(ask->api, &s, &owner, ask->arena, o, err));
+	ret->objects = o;
+	ret->count = 1;
+	return 0;
 }
 
 /* ---- Asking for one ---- */

@@ -322,13 +322,20 @@ static int each_page(struct service *svc, const struct audit_search *search,
 int audit_each(struct service *svc, const struct audit_search *search,
 	       bool (*each)(const struct audit_row *row, void *arg), void *arg, struct err *err)
 {
+	int64_t oldest_s =
+		clock_unix_s(svc->clock) - svc->options.audit_retention_days * INT64_C(86400);
+	struct audit_search kept = *search;
 	struct user user;
 
+	/* What is to go is not shown, though it is removed a little later. */
+	kept.filter.is_late = kept.filter.since_s > oldest_s;
+	if (!kept.filter.is_late)
+		kept.filter.since_s = oldest_s;
 	if (search->filter.action.n && !audit_action_is_known(search->filter.action))
 		return err_set(err, ERR_INVALID, "there is no action '" STR_FMT "'",
 			       STR_ARG(search->filter.action));
 	if (search->filter.user.n && !str_eq_z(search->filter.user, "-"))
 		TRY(user_get(svc, search->filter.user, &user, err));
 	audit_flush(svc);
-	return each_page(svc, search, each, arg, err);
+	return each_page(svc, &kept, each, arg, err);
 }

@@ -85,12 +85,12 @@ static void query_where(struct audit_query *q, const struct audit_filter *f, int
 	query_where_action(q, f->action);
 	if (f->object.n)
 		query_add(q, " AND a.object_id = ", SQL_TEXT(f->object), "");
-	/* What was written before the first row of that date is older, or the clock was ahead. */
-	if (f->since_s != INT64_MIN) {
+	if (f->since_s != INT64_MIN)
 		query_add(q, " AND a.date_s >= ", SQL_I64(f->since_s), "");
+	/* What was written before is older; pages after the first begin behind it anyway. */
+	if (f->since_s != INT64_MIN && f->is_late && !after_id)
 		query_add(q, " AND a.id >= (SELECT min(id) FROM audit WHERE date_s >= ",
 			  SQL_I64(f->since_s), ")");
-	}
 	if (f->until_s != INT64_MAX)
 		query_add(q, " AND a.date_s < ", SQL_I64(f->until_s), "");
 }

@@ -239,5 +239,7 @@ def test_old_lines_go(make_server):
             return db.execute(f"SELECT count(*) FROM audit WHERE {where}").fetchone()[0]
 
     wait_for(lambda: count() <= 1000, 20, "nothing goes")
-    assert count("id BETWEEN 1000 AND 1010") == 0 and count() >= 980
-    assert audit(server)[0]["id"] > 490
+    assert count() >= 980
+    # What is too old is not shown at once, and removed when the clock can be trusted.
+    shown = {line["id"] for line in audit(server)}
+    assert min(shown) > 490 and not shown & set(range(1000, 1011))

@@ -29,6 +29,7 @@ struct audit_filter {
 	struct str object; /* id */
 	int64_t since_s;   /* INT64_MIN: since ever */
 	int64_t until_s;   /* exclusive; INT64_MAX: no end */
+	bool is_late;      /* most rows are older than since_s: look for the first one by date */
 };
 /*
  * Rows after `after_id` (0: from the beginning), oldest first, at most `limit`.
