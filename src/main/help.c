@@ -74,16 +74,50 @@ static void put_option(struct buf *out, const struct option_info *o)
 	buf_addf(out, "  %-20s %s\n", line, o->text);
 }
 
-static void put_usage(struct buf *out, const struct command_info *c)
+/* What stays on one line: an alternative, or where there are none, what a bracket holds. */
+static struct str take_piece(struct str *rest, bool alternatives)
 {
-	buf_addf(out, "weir %s%s%s", c->name, *c->arguments ? " " : "", c->arguments);
+	size_t n = 0;
+	int depth = 0;
+
+	while (n < rest->n &&
+	       (depth > 0 || rest->p[n] != ' ' || (alternatives && n && rest->p[n - 1] != '|'))) {
+		depth += rest->p[n] == '[';
+		depth -= rest->p[n] == ']';
+		n++;
+	}
+
+	struct str piece = str_make(rest->p, n);
+
+	n += n < rest->n;
+	*rest = str_make(rest->p + n, rest->n - n);
+	return piece;
+}
+
+static void put_usage(struct buf *out, const char *indent, const struct command_info *c)
+{
+	struct str rest = str_of(c->arguments);
+	size_t column = strlen(indent) + strlen("weir ") + strlen(c->name);
+
+	buf_addf(out, "%sweir %s", indent, c->name);
+	while (rest.n) {
+		struct str piece = take_piece(&rest, strstr(c->arguments, " | ") != NULL);
+
+		if (column + 1 + piece.n > WRAP) {
+			buf_addf(out, "\n%s         ", indent);
+			column = strlen(indent) + 9;
+		}
+		buf_add_c(out, ' ');
+		buf_add_str(out, piece);
+		column += 1 + piece.n;
+	}
 }
 
 void help_print_command(struct buf *out, enum command_id id)
 {
 	const struct command_info *c = &command_infos[id];
 
-	put_usage(out, c);
+	put_usage(out, "", c);
 	buf_addf(out, "\n\n  %s\n\n", c->text);
 	if (abouts[id]) {
 		put_wrapped(out, "", abouts[id]);
@@ -106,8 +140,7 @@ void help_print(struct buf *out)
 		out,
 		"weir hunts through an organisation's own samples behind VirusTotal's API v3.\n\n");
 	for (unsigned i = 0; i < COMMAND_COUNT; i++) {
-		buf_add_z(out, "  ");
-		put_usage(out, &command_infos[i]);
+		put_usage(out, "  ", &command_infos[i]);
 		buf_addf(out, "\n        %s\n", command_infos[i].text);
 	}
 	buf_add_z(out, "\nOptions ('weir help COMMAND' says more)\n");
