@@ -199,14 +199,18 @@ static int take_identity(struct scan_child *child, const struct packet *done, st
 	if (wrong != NULL)
 		return client_lie(child, err, "%s", wrong);
 
-	AUTO(scan_identity_release)
 	struct scan_identity id = { .text = BUF_INIT(IDENTITY_BYTES_MAX) };
 
 	for (unsigned i = 0; i < TEXT_COUNT; i++)
 		places[i] = put_clean(&id.text, texts[i]);
 	struct place facts_at = put_facts(&id.text, facts, texts[TEXT_SSDEEP]);
 
-	TRY(buf_check(&id.text, "what a sample is", err));
+	int rc = buf_check(&id.text, "what a sample is", err);
+
+	if (rc != 0) {
+		scan_identity_release(&id);
+		return rc;
+	}
 	id.magic = placed(&id.text, places[TEXT_MAGIC]);
 	id.mime = placed(&id.text, places[TEXT_MIME]);
 	id.tags = placed(&id.text, places[TEXT_TAGS]);
@@ -215,7 +219,6 @@ static int take_identity(struct scan_child *child, const struct packet *done, st
 	id.examine_us = head.examine_us;
 	id.file_type = filetype_of(id.magic, id.mime)->vt;
 	*ret = id;
-	id = (struct scan_identity){ 0 };
 	return 0;
 }
 
