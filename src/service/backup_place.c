@@ -382,10 +382,11 @@ static int kept_read(struct kept *k, struct place *p, const struct manifest *new
 	int rc = 0;
 
 	TRY(backup_list(p->io, "manifest", &all, &n, err));
+	REQUIRE(all != NULL && n > 0); /* the newest is there */
 	if (n > keep)
 		memmove(all, all + (n - keep), keep * sizeof *all);
 	n = n > keep ? keep : n;
-	REQUIRE(n > 0 && all[n - 1] == newest->generation);
+	REQUIRE(all[n - 1] == newest->generation);
 	k->first = all[0];
 	k->manifests = mem_must_zalloc(n * sizeof *k->manifests);
 	for (; k->n < n - 1 && rc == 0; k->n++) {
