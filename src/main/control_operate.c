@@ -49,7 +49,7 @@ static struct task task_of(struct connection *c, uint64_t rate)
 
 static int audit_verify(struct connection *c, uint64_t records, uint64_t bad, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 
 	audit_detail_init(&d);
 	json_kv_i64(&d.json, "records", (int64_t)records);
@@ -77,7 +77,7 @@ int control_verify(struct connection *c, struct frame *f, struct err *err)
 static int audit_backup(struct connection *c, const char *folder, const struct backup_result *r,
 			struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 
 	audit_detail_init(&d);
 	json_kv_str(&d.json, "folder", utf8_cut(str_of(folder), FOLDER_SHOWN_BYTES));

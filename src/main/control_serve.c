@@ -206,7 +206,7 @@ static int do_ingest(struct connection *c, struct frame *f, struct err *err)
  */
 static int do_ingest_begin(struct connection *c, struct frame *f, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	struct str paths = frame_take_str(f), corpus = frame_take_str(f);
 	uint8_t id[8];
 
@@ -224,7 +224,7 @@ static int do_ingest_begin(struct connection *c, struct frame *f, struct err *er
 static int ingest_end(struct connection *c, const char *const *names, const uint64_t *numbers,
 		      size_t n, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	int rc;
 
 	audit_detail_init(&d);

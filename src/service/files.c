@@ -261,7 +261,7 @@ static int upload_pay(struct upload *u, struct err *err)
 
 static int upload_audit(struct sql_conn *conn, struct upload *u, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	char hex[2 * SHA256_BYTES + 1], analysis[ANALYSIS_ID_CHARS + 1];
 
 	if (!u->audited)

@@ -91,7 +91,8 @@ static void note_missing(struct opening *o, const struct unpacked *result)
 		opening_refuse(job, "%llu entries are encrypted and no known password opens them",
 			       (unsigned long long)(result->encrypted - result->opened));
 	if (result->missing & MISSING_DAMAGED)
-		opening_refuse(job, "damaged: %s", result->text);
+		opening_refuse(job, "damaged: %s",
+			       result->text[0] ? result->text : "it is not whole");
 }
 
 /* ---- Storing what is found ---- */

@@ -103,7 +103,7 @@ struct step_req {
 static int step_audit(struct service *svc, struct sql_conn *conn, const struct operation_row *op,
 		      int64_t ruleset_id, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	const struct audit_by by = { .user_id = op->user_id };
 	char id[24];
 
@@ -211,7 +211,7 @@ static int due_apply(struct sql_conn *conn, struct write_req *req, struct err *e
 {
 	struct due_req *d = (struct due_req *)req;
 
-	AUTO(audit_detail_drop) struct audit_detail detail;
+	AUTO(audit_detail_drop) struct audit_detail detail = { 0 };
 	char id[24];
 
 	audit_detail_init(&detail);

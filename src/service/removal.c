@@ -33,7 +33,7 @@ static int removal_apply(struct sql_conn *conn, struct write_req *req, struct er
 {
 	struct removal *r = (struct removal *)req;
 	AUTO(arena_drop) struct arena *arena = arena_new("removal", REMOVAL_ARENA_MAX);
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	char hex[2 * SHA256_BYTES + 1];
 	struct file_row row;
 

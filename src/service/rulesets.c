@@ -77,7 +77,7 @@ static int apply_audit(struct sql_conn *conn, const struct ruleset_job *job,
 					     "tags",
 					     "match_object_type",
 					     "scheduled_disable_date" };
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	char id[24];
 
 	audit_detail_init(&d);

@@ -82,7 +82,7 @@ int stream_remove(struct service *svc, int64_t owner_id, int64_t seq, const stru
 static int remove_matching_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
 	struct remove_req *r = (struct remove_req *)req;
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	struct stream_env env;
 
 	audit_detail_init(&d);

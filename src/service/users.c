@@ -327,7 +327,7 @@ static int key_put(struct sql_conn *conn, struct user_change *c, int64_t user_id
 static int add_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
 	struct user_change *c = (struct user_change *)req;
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	const struct user_row row = { .name = c->name,
 				      .role = str_of(user_role_name(c->role)),
 				      .email = c->email,
@@ -390,7 +390,7 @@ static void key_count(const struct key_row *row, void *arg)
 
 static int key_add_put(struct sql_conn *conn, struct user_change *c, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	size_t count = 0;
 
 	audit_detail_init(&d);
@@ -473,7 +473,7 @@ static int revoke_one(struct sql_conn *conn, struct user_change *c, struct audit
 
 static int revoke_put(struct sql_conn *conn, struct user_change *c, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 
 	audit_detail_init(&d);
 	if (c->key_id.n) {
@@ -512,7 +512,7 @@ int user_set_disabled(struct service *svc, struct str name, bool disabled,
 
 static int role_put(struct sql_conn *conn, struct user_change *c, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 
 	audit_detail_init(&d);
 	json_kv_z(&d.json, "role", user_role_name(c->role));
@@ -561,7 +561,7 @@ static int profile_check(const struct user_profile *p, struct err *err)
 
 static int profile_put(struct sql_conn *conn, struct user_change *c, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 	const struct user_profile *p = c->profile;
 	struct profile_row row;
 
@@ -606,7 +606,7 @@ int user_set_profile(struct service *svc, struct str name, const struct user_pro
 
 static int quotas_put(struct sql_conn *conn, struct user_change *c, struct err *err)
 {
-	AUTO(audit_detail_drop) struct audit_detail d;
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
 
 	audit_detail_init(&d);
 	for (size_t i = 0; i < c->quota_count; i++) {

@@ -63,7 +63,7 @@ MUST_USE int audit_each(struct service *svc, const struct audit_search *search,
 			bool (*each)(const struct audit_row *row, void *arg), void *arg,
 			struct err *err);
 
-/* ---- A detail: { audit_detail_init; json_kv_…; audit_detail_end } ---- */
+/* ---- A detail: { audit_detail_init; json_kv_…; audit_detail_end }. Zeros may be dropped. ---- */
 struct audit_detail {
 	struct buf text;
 	struct json json;
