@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -195,7 +196,7 @@ class Told:
         problems += [f"analysis {a.id} is not completed" for a in self.analyses if not a.completed]
         # Contents begin like containers and go on as they like: that nothing could be taken out is right.
         problems += [f"analysis {a.id}: not run: {one}" for a in self.analyses for one in json.loads(a.not_run or "[]")
-                     if one["what"] != "unpack" or not one["reason"].startswith("damaged: ")]
+                     if one["what"] != "unpack" or not re.match("damaged: |[0-9]+ entries are encrypted", one["reason"])]
         problems += [f"ruleset {ruleset} was suspended at {c[0]}"
                      for ruleset, changes in self.changes.items() for c in changes if c[2] == "suspend"]
         if problems:
