@@ -83,7 +83,7 @@ static int compile_rows(struct service *svc, const struct live_row *rows, size_t
 	struct scan_source *sources = mem_must_zalloc((n ? n : 1) * sizeof *sources);
 	char(*names)[48] = mem_must_zalloc((n ? n : 1) * sizeof *names);
 	struct err cause = { 0 };
-	bool again, is_dead = false;
+	bool again, is_dead = false, is_struck = false;
 	unsigned tries = 0;
 	int rc;
 
@@ -104,10 +104,14 @@ static int compile_rows(struct service *svc, const struct live_row *rows, size_t
 		rc = scan_compile(child, sources, n, &options, ret, why, &cause);
 		again = struck_again(&tries, rc, child);
 		is_dead = rc == -ERR_DIED || rc == -ERR_TIMEOUT || rc == -ERR_TOO_LARGE;
+		is_struck = is_dead && scan_child_is_struck(child);
 		scan_child_give(svc->scan, child);
 	} while (again);
 	free(sources);
 	free(names);
+	/* Killed from outside each time: no proof against any of the rows. */
+	if (is_struck)
+		return err_set(err, ERR_BUSY, "%s", cause.msg);
 	if (is_dead) {
 		buf_add_z(why, cause.msg);
 		return 0;
