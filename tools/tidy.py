@@ -14,10 +14,11 @@ LAYERS = {
     "base": set(),
     "http": {"base"},
     "store": {"base"},
+    "index": {"base"},
     "scan": {"base"},
-    "service": {"base", "store", "scan"},
-    "api": {"base", "http", "store", "scan", "service"},
-    "main": {"base", "http", "store", "scan", "service", "api"},
+    "service": {"base", "store", "index", "scan"},
+    "api": {"base", "http", "store", "index", "scan", "service"},
+    "main": {"base", "http", "store", "index", "scan", "service", "api"},
 }
 # Headers of others that one layer alone may know.
 OWNED = {"engine.h": "scan", "sqlite3.h": "store", "microhttpd.h": "http", "archive.h": "scan"}

@@ -1,0 +1,138 @@
+#ifndef INDEX_SEGMENT_H
+#define INDEX_SEGMENT_H
+#include <stdint.h>
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/io.h"
+
+/*
+ * One immutable file of the corpus index, mapped read-only: for each sample the
+ * grams it has, as columns of bits, and what is known of it. Format:
+ * docs/format/segment.md. Written by segment_writer.h, merged by merge.h, never
+ * changed after.
+ *
+ * Documents are samples, 0 to segment_docs(), in the order of blocks. A block has up to
+ * SEGMENT_BLOCK_DOCS of them, and one matrix of bits for each width class that they need.
+ *
+ * Threads:   all calls from any thread; look-ups take no lock.
+ * Ownership: counted. The mapping lives until the last segment_unref.
+ */
+struct segment;
+
+enum {
+	SEGMENT_BLOCK_DOCS = 32768,
+	SEGMENT_CLASS_MIN = 9, /* 512 rows */
+	SEGMENT_CLASS_MAX = 23,
+	SEGMENT_HEAD_BYTES = 16,
+	SEGMENT_CHUNK_FROM = 2 << 20,   /* samples above this are chunks … */
+	SEGMENT_CHUNK_BYTES = 1 << 20,  /* … that begin so far apart … */
+	SEGMENT_CHUNK_OVERLAP = 4 << 10 /* … and are this much longer */
+};
+
+enum segment_doc_flag {
+	SEGMENT_DOC_ALWAYS = 1,     /* its bytes could not be read: always a candidate */
+	SEGMENT_DOC_NO_FEATURES = 2 /* its features are not known: predicates on them are true */
+};
+
+enum segment_corpus {
+	SEGMENT_MAIN,
+	SEGMENT_GOODWARE
+};
+
+/* What is known of one document. */
+struct segment_doc {
+	int64_t file_id;
+	uint8_t sha256[SHA256_BYTES];
+	uint64_t size; /* bytes */
+	int64_t first_seen_s;
+	uint32_t pack; /* where its bytes are: see store/pack.h */
+	uint64_t offset;
+	uint32_t file_type; /* vt.FileType */
+	uint8_t corpus;
+	uint8_t flags;
+	uint8_t head[SEGMENT_HEAD_BYTES]; /* its first bytes; zeros beyond its end */
+};
+
+/*
+ * Open `path` below io's root and check it: magic, version, checksums of all but the
+ * rows, and that every stored offset lies inside the file. After success no look-up
+ * can leave the mapping, whatever the bytes say.
+ *
+ * *ret: one reference for the caller; untouched on failure.
+ * Errors: ERR_NOT_FOUND, ERR_IO; ERR_INVALID for a newer version; ERR_CORRUPT with
+ * the section and byte offset.
+ */
+MUST_USE int segment_open(struct segment **ret, struct io *io, const char *path, struct err *err);
+struct segment *segment_ref(struct segment *seg);
+struct segment *segment_unref(struct segment *seg); /* NULL is fine; returns NULL */
+
+uint32_t segment_docs(const struct segment *seg);
+uint64_t segment_file_bytes(const struct segment *seg);
+uint64_t segment_sample_bytes(const struct segment *seg); /* of all its documents' samples */
+int64_t segment_first_id(const struct segment *seg);      /* file ids covered, both included */
+int64_t segment_last_id(const struct segment *seg);
+uint32_t segment_features_version(const struct segment *seg);
+void segment_doc_get(const struct segment *seg, uint32_t doc, struct segment_doc *ret);
+/* The document of a file; false: it has none here. Logarithmic. */
+bool segment_doc_find(const struct segment *seg, int64_t file_id, uint32_t *ret_doc);
+
+/* Columns of all documents, for predicates over many; aligned, in the order of documents. */
+const uint64_t *segment_sizes(const struct segment *seg);
+const uint8_t (*segment_heads(const struct segment *seg))[SEGMENT_HEAD_BYTES];
+const uint8_t *segment_corpora(const struct segment *seg);
+const uint8_t *segment_flags(const struct segment *seg);
+const int64_t *segment_file_ids(const struct segment *seg);
+const int64_t *segment_first_seen(const struct segment *seg);
+
+/* ---- Blocks ---- */
+
+struct segment_matrix {
+	uint8_t class;    /* 2^class rows */
+	uint32_t columns; /* bits of a row that mean something; the rest are zero */
+	uint32_t row_bytes;
+	/* By column, its document counted from the block's first; NULL: the column itself. */
+	const uint16_t *docs;
+	/* private to segment.c */
+	uint64_t rows_at;
+};
+struct segment_block {
+	uint32_t doc_first;
+	uint32_t doc_count;
+	bool has_chunks; /* some document has more than one column */
+	uint64_t size_min, size_max;
+	int64_t first_seen_min_s;
+	const struct segment_matrix *matrices; /* by rising class */
+	uint32_t matrix_count;
+};
+uint32_t segment_blocks(const struct segment *seg);
+const struct segment_block *segment_block_at(const struct segment *seg, uint32_t block);
+
+/*
+ * row_bytes bytes of one row. NULL: a page of it is damaged (told once to
+ * segment_on_damage's function); then the block's documents are all candidates.
+ */
+const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, uint32_t row);
+/* Start reading it from the disk. */
+void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row);
+/* Set before the segment is shared. Any thread may call it. */
+void segment_on_damage(struct segment *seg,
+		       void (*damaged)(struct segment *seg, uint64_t offset, void *arg), void *arg);
+/* Pages of rows found damaged so far. */
+uint64_t segment_damaged_pages(const struct segment *seg);
+
+/* ---- Features ---- */
+
+/* Documents (rising) that have the feature, up to `cap`; the count of all. ERR_CORRUPT. */
+MUST_USE int segment_feature(const struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t cap,
+			     uint32_t *ret_n, struct err *err);
+
+/* ---- Checking ---- */
+
+/*
+ * Read every page against its checksum; calls `bad` with section and offset of each
+ * that is damaged. `goes_on` is asked after each MB; false: ERR_CLOSED.
+ */
+MUST_USE int segment_check(struct segment *seg,
+			   void (*bad)(const char *section, uint64_t offset, void *arg),
+			   bool (*goes_on)(uint64_t bytes, void *arg), void *arg, struct err *err);
+#endif
