@@ -15,6 +15,9 @@ static const char ERASING[] = "SELECT count(*) FROM erase WHERE pack = ?1";
 static const char ROWS_OF_PACK[] = "SELECT id, pack_offset, size, sha256 FROM file "
 				   "WHERE pack = ?1 ORDER BY pack_offset";
 static const char FORGET_ERASURES[] = "DELETE FROM erase";
+/* The index is built again from the packs. */
+static const char FORGET_SEGMENTS[] = "DELETE FROM segment";
+static const char FORGET_DELETED[] = "DELETE FROM segment_deleted";
 
 int folder_id_get(struct sql_conn *conn, char ret[FOLDER_ID_CHARS + 1], struct err *err)
 {
@@ -126,6 +129,8 @@ static int finish_body(struct sql_conn *conn, void *arg, struct err *err)
 		TRY(file_row_by_id(conn, g->ids[i], arena, &row, err));
 		TRY(g->remove(conn, &row, g->arg, err));
 	}
+	TRY(sql_exec(conn, FORGET_SEGMENTS, err));
+	TRY(sql_exec(conn, FORGET_DELETED, err));
 	return sql_exec(conn, FORGET_ERASURES, err);
 }
 

@@ -16,8 +16,8 @@ static const char FIRST_USER[] =
 	"SELECT user_id FROM submission WHERE file_id = ?1 ORDER BY id LIMIT 1";
 static const char FILE_INSERT[] =
 	"INSERT INTO file (sha256, sha1, md5, size, corpus, pack, pack_offset, "
-	"first_submission_s, last_submission_s, times_submitted, unique_sources, last_name) "
-	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id";
+	"first_submission_s, last_submission_s, times_submitted, unique_sources, last_name, id) "
+	"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 static const char FILE_RESUBMITTED[] =
 	"UPDATE file SET times_submitted = times_submitted + 1, "
 	"last_submission_s = max(last_submission_s, ?2), last_name = ?3, "
@@ -58,6 +58,9 @@ static const char REMOVE_SUBMISSIONS[] = "DELETE FROM submission WHERE file_id =
 static const char REMOVE_NAMES[] = "DELETE FROM file_name WHERE file_id = ?1";
 static const char REMOVE_QUARANTINE[] = "DELETE FROM quarantine WHERE file_id = ?1";
 static const char REMOVE_FACTS[] = "DELETE FROM file_facts WHERE file_id = ?1";
+static const char REMOVE_FEATURES[] = "DELETE FROM file_features WHERE file_id = ?1";
+static const char REMOVE_INDEXED[] =
+	"INSERT INTO segment_deleted (file_id) VALUES (?1) ON CONFLICT (file_id) DO NOTHING";
 static const char REMOVE_FILE[] = "DELETE FROM file WHERE id = ?1";
 static const char TOTAL_FILES[] = "SELECT count(*), coalesce(sum(size), 0) FROM file";
 static const char LAST_ID[] = "SELECT coalesce(max(id), 0) FROM file";
@@ -163,6 +166,10 @@ int submission_first_user(struct sql_conn *conn, int64_t file_id, int64_t *ret_u
 int file_row_insert(struct sql_conn *conn, const struct file_row *row, int64_t *ret_id,
 		    struct err *err)
 {
+	int64_t id;
+
+	/* Not the highest there is and one: that may have been a removed file's. */
+	TRY(counter_next(conn, "file", &id, err));
 	const struct sql_val vals[] = {
 		SQL_BLOB(row->hashes.sha256, SHA256_BYTES),
 		SQL_BLOB(row->hashes.sha1, SHA1_BYTES),
@@ -176,10 +183,11 @@ int file_row_insert(struct sql_conn *conn, const struct file_row *row, int64_t *
 		SQL_I64(row->times_submitted),
 		SQL_I64(row->unique_sources),
 		SQL_TEXT(row->last_name),
+		SQL_I64(id),
 	};
 
-	TRY(one_i64(conn, FILE_INSERT, vals, sizeof vals / sizeof vals[0], 0, ret_id, err));
-	REQUIRE(*ret_id > 0);
+	TRY(sql_exec_vals(conn, FILE_INSERT, vals, sizeof vals / sizeof vals[0], NULL, err));
+	*ret_id = id;
 	return 0;
 }
 
@@ -287,6 +295,8 @@ int file_row_remove(struct sql_conn *conn, const struct file_row *row, int64_t *
 	TRY(sql_exec(conn, REMOVE_NAMES, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_QUARANTINE, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_FACTS, err, SQL_I64(row->id)));
+	TRY(sql_exec(conn, REMOVE_FEATURES, err, SQL_I64(row->id)));
+	TRY(sql_exec(conn, REMOVE_INDEXED, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_FILE, err, SQL_I64(row->id)));
 	return one_i64(conn, ERASE_ADD, where, 3, 0, ret_erase_id, err);
 }

@@ -42,7 +42,8 @@ void pack_rows_end(struct pack_rows *r); /* fine on a zeroed one */
 
 /*
  * Take samples out of the snapshot by `remove`, and forget all erasures that were
- * still to be done: the copied packs are without those bytes. One transaction.
+ * still to be done: the copied packs are without those bytes. So are the segments of
+ * the index forgotten: they are not copied. One transaction.
  */
 MUST_USE int snapshot_finish(struct sql_conn *conn, const int64_t *gone, size_t n,
 			     int (*remove)(struct sql_conn *conn, const struct file_row *row,

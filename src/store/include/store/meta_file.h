@@ -44,7 +44,7 @@ MUST_USE int file_row_place(struct sql_conn *conn, const uint8_t sha256[SHA256_B
 MUST_USE int file_place_is_used(struct sql_conn *conn, const struct pack_locator *at, bool *ret,
 				struct err *err);
 
-/* Insert everything but id, identity and report. */
+/* Insert everything but id, identity and report. Ids only grow, also past removed files. */
 MUST_USE int file_row_insert(struct sql_conn *conn, const struct file_row *row, int64_t *ret_id,
 			     struct err *err);
 /* Another submission of a known sample. */
@@ -81,7 +81,10 @@ struct submission_row {
 MUST_USE int submission_add(struct sql_conn *conn, const struct submission_row *row,
 			    int64_t *ret_id, bool *ret_new_source, struct err *err);
 
-/* Delete the sample's rows and note its bytes as still to be erased (*ret_erase_id). */
+/*
+ * Delete the sample's rows, note its bytes as still to be erased (*ret_erase_id) and
+ * that segments of the index may still hold it.
+ */
 MUST_USE int file_row_remove(struct sql_conn *conn, const struct file_row *row,
 			     int64_t *ret_erase_id, struct err *err);
 MUST_USE int erase_done(struct sql_conn *conn, int64_t erase_id, struct err *err);
