@@ -70,6 +70,8 @@ int scan_pool_open(struct scan_pool **ret, const struct scan_pool_options *optio
 
 	REQUIRE(options->children_max > 0);
 	REQUIRE(options->jobs_max > 0);
+	/* A program that does not know `scan-child` would open a pool again, and again. */
+	REQUIRE(getenv(SCAN_CHILD_MARK) == NULL);
 	pool->options = *options;
 	if (options->program != NULL)
 		pool->program = mem_must_strdup(options->program);

@@ -87,6 +87,9 @@ struct scan_pool {
 	struct thread supervisor;
 };
 
+/* In the environment of every child. */
+#define SCAN_CHILD_MARK "WEIR_SCAN_CHILD"
+
 void pool_wake(struct scan_pool *pool);
 void supervisor_run(void *pool); /* the thread */
 

@@ -61,7 +61,8 @@ static int spawn(const struct scan_pool *pool, int sock, pid_t *ret)
 	const char *program = pool->program != NULL ? pool->program : "/proc/self/exe";
 	char name[] = "weir", verb[] = "scan-child";
 	char *argv[] = { name, verb, NULL };
-	char *empty[] = { NULL };
+	char mark[] = SCAN_CHILD_MARK "=1";
+	char *environment[] = { mark, NULL };
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
 
@@ -74,7 +75,7 @@ static int spawn(const struct scan_pool *pool, int sock, pid_t *ret)
 	int rc = set_up(&files, &attr, sock);
 
 	if (rc == 0)
-		rc = posix_spawn(ret, program, &files, &attr, argv, empty);
+		rc = posix_spawn(ret, program, &files, &attr, argv, environment);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&files);
 	return rc;
