@@ -20,8 +20,10 @@
 struct segment;
 
 enum {
-	SEGMENT_BLOCK_DOCS = 32768,
-	SEGMENT_CLASS_MIN = 9, /* 512 rows */
+	SEGMENT_DOCS_MAX = 1 << 27,       /* their columns in memory stay in 32 bits */
+	SEGMENT_BLOCK_DOCS = 32768,       /* also the most columns of a matrix: rows of 4 KiB */
+	SEGMENT_FEATURES_PER_DOC = 65535, /* far above what any executable has */
+	SEGMENT_CLASS_MIN = 9,            /* 512 rows */
 	SEGMENT_CLASS_MAX = 23,
 	SEGMENT_HEAD_BYTES = 16,
 	SEGMENT_CHUNK_FROM = 2 << 20,   /* samples above this are chunks … */
@@ -58,7 +60,7 @@ struct segment_doc {
  * rows, and that every stored offset lies inside the file. After success no look-up
  * can leave the mapping, whatever the bytes say.
  *
- * *ret: one reference for the caller; untouched on failure.
+ * *ret: one reference for the caller; untouched on failure. io must outlive it.
  * Errors: ERR_NOT_FOUND, ERR_IO; ERR_INVALID for a newer version; ERR_CORRUPT with
  * the section and byte offset.
  */
@@ -72,6 +74,7 @@ uint64_t segment_sample_bytes(const struct segment *seg); /* of all its document
 int64_t segment_first_id(const struct segment *seg);      /* file ids covered, both included */
 int64_t segment_last_id(const struct segment *seg);
 uint32_t segment_features_version(const struct segment *seg);
+unsigned segment_fill_max(const struct segment *seg); /* see signature.h */
 void segment_doc_get(const struct segment *seg, uint32_t doc, struct segment_doc *ret);
 /* The document of a file; false: it has none here. Logarithmic. */
 bool segment_doc_find(const struct segment *seg, int64_t file_id, uint32_t *ret_doc);
@@ -87,12 +90,17 @@ const int64_t *segment_first_seen(const struct segment *seg);
 /* ---- Blocks ---- */
 
 struct segment_matrix {
-	uint8_t class;    /* 2^class rows */
-	uint32_t columns; /* bits of a row that mean something; the rest are zero */
-	uint32_t row_bytes;
-	/* By column, its document counted from the block's first; NULL: the column itself. */
+	uint8_t class;      /* 2^class rows */
+	uint32_t columns;   /* bits of a row that mean something; a reader masks the rest */
+	uint32_t row_bytes; /* what segment_row gives: at least 1 */
+	/*
+	 * By column, its document counted from the block's first, never falling; NULL:
+	 * column i is document doc_base + i.
+	 */
 	const uint16_t *docs;
-	/* private to segment.c */
+	uint32_t doc_base;
+	/* private to src/index */
+	uint32_t row_bits; /* in the file: 1, 2, 4 or a multiple of 8 */
 	uint64_t rows_at;
 };
 struct segment_block {
@@ -108,11 +116,13 @@ uint32_t segment_blocks(const struct segment *seg);
 const struct segment_block *segment_block_at(const struct segment *seg, uint32_t block);
 
 /*
- * row_bytes bytes of one row. NULL: a page of it is damaged (told once to
- * segment_on_damage's function); then the block's documents are all candidates.
+ * row_bytes bytes of one row, column i in bit i % 8 of byte i / 8. NULL: a page of it
+ * is damaged (told once to segment_on_damage's function); then the block's documents
+ * are all candidates. The first look at a page reads it against its checksum; after
+ * that it costs two loads.
  */
 const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, uint32_t row);
-/* Start reading it from the disk. */
+/* Start reading it from the disk: a system call, worth it where rows are not in memory. */
 void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row);
 /* Set before the segment is shared. Any thread may call it. */
 void segment_on_damage(struct segment *seg,
@@ -122,8 +132,12 @@ uint64_t segment_damaged_pages(const struct segment *seg);
 
 /* ---- Features ---- */
 
-/* Documents (rising) that have the feature, up to `cap`; the count of all. ERR_CORRUPT. */
-MUST_USE int segment_feature(const struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t cap,
+/*
+ * Documents (rising) that have the feature, up to `cap`; the count of all. Only the top
+ * 40 bits of a hash are kept, so about one document in 10^12 / (features of the segment)
+ * is given for a hash that only looks the same. ERR_CORRUPT; then all documents may have it.
+ */
+MUST_USE int segment_feature(struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t cap,
 			     uint32_t *ret_n, struct err *err);
 
 /* ---- Checking ---- */

@@ -1,0 +1,48 @@
+#ifndef INDEX_SEGMENT_INTERNAL_H
+#define INDEX_SEGMENT_INTERNAL_H
+#include "format_internal.h"
+#include "index/segment.h"
+
+#define SEGMENT_MAGIC 0x5e63e47au
+
+struct segment {
+	uint32_t magic; /* SEGMENT_MAGIC while alive, 0 after */
+	_Atomic uint32_t refs;
+	struct io *io;
+	struct io_file *file; /* owned, as all below */
+	const uint8_t *map;
+	uint64_t bytes;
+	struct format_header header;
+	const uint8_t *columns[COLUMN_COUNT];
+	struct segment_block *blocks;
+	struct segment_matrix *matrices;
+	const uint8_t *checks; /* u32 for each page before them */
+
+	/* By page, one bit: it was read against its checksum; it was found damaged. */
+	void *page_bits;
+	_Atomic uint64_t *pages_whole;
+	_Atomic uint64_t *pages_damaged;
+	_Atomic uint64_t damaged;
+	void (*on_damage)(struct segment *seg, uint64_t offset, void *arg);
+	void *on_damage_arg;
+};
+
+static inline const uint8_t *segment_section(const struct segment *seg, enum format_section s)
+{
+	return seg->map + seg->header.sections[s].at;
+}
+
+/* Are the pages that hold these bytes whole? The first look at each reads it. */
+bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes);
+
+/* The section at an offset of the file, for messages. */
+const char *segment_section_at(const struct segment *seg, uint64_t at);
+
+/* Parse blocks and matrices and check all that is computed with later. */
+MUST_USE int segment_validate(struct segment *seg, struct err *err);
+
+/* Columns of this document (counted from the block's first) in a matrix: *ret_first and the count.
+ */
+uint32_t segment_matrix_columns_of(const struct segment_matrix *m, uint32_t doc,
+				   uint32_t *ret_first);
+#endif

@@ -1,0 +1,166 @@
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#include "base/mem.h"
+#include "segment_internal.h"
+
+/*
+ * Rows and features are read when they are asked for, each page of them once against
+ * its checksum. The check reads by pread: a disk that fails is an error there, and
+ * would be a signal in the mapping.
+ */
+
+/* What rows narrower than a byte are given as. */
+static const uint8_t small_rows[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+static bool bit_get(_Atomic uint64_t *bits, uint64_t i)
+{
+	return atomic_load_explicit(&bits[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+}
+
+/* Was it clear before? The file never changes, so there is nothing to order. */
+static bool bit_set(_Atomic uint64_t *bits, uint64_t i)
+{
+	uint64_t bit = 1ull << (i % 64);
+
+	return !(atomic_fetch_or_explicit(&bits[i / 64], bit, memory_order_relaxed) & bit);
+}
+
+static bool page_matches(const struct segment *seg, uint64_t page, const uint8_t *p)
+{
+	return get_le32(seg->checks + 4 * page) ==
+	       format_sum(seg->header.salt, page, p, FORMAT_PAGE_BYTES);
+}
+
+static void page_is_damaged(struct segment *seg, uint64_t page)
+{
+	if (!bit_set(seg->pages_damaged, page))
+		return;
+	atomic_fetch_add_explicit(&seg->damaged, 1, memory_order_relaxed);
+	if (seg->on_damage)
+		seg->on_damage(seg, page * FORMAT_PAGE_BYTES, seg->on_damage_arg);
+}
+
+static bool page_look(struct segment *seg, uint64_t page)
+{
+	uint8_t bytes[FORMAT_PAGE_BYTES];
+
+	if (!bit_get(seg->pages_damaged, page) &&
+	    io_pread(seg->file, bytes, sizeof bytes, page * FORMAT_PAGE_BYTES, NULL) == 0 &&
+	    page_matches(seg, page, bytes)) {
+		bit_set(seg->pages_whole, page);
+		return true;
+	}
+	page_is_damaged(seg, page);
+	return false;
+}
+
+bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes)
+{
+	for (uint64_t page = at / FORMAT_PAGE_BYTES; page * FORMAT_PAGE_BYTES < at + bytes;
+	     page++) {
+		if (!bit_get(seg->pages_whole, page) && !page_look(seg, page))
+			return false;
+	}
+	return true;
+}
+
+const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, uint32_t row)
+{
+	uint64_t bit = (uint64_t)row * m->row_bits;
+	uint64_t at = m->rows_at + bit / 8;
+
+	REQUIRE(row >> m->class == 0);
+	if (!segment_whole(seg, at, m->row_bytes))
+		return NULL;
+	if (m->row_bits >= 8)
+		return seg->map + at;
+	return &small_rows[seg->map[at] >> (bit % 8) & ((1u << m->row_bits) - 1)];
+}
+
+void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row)
+{
+	uint64_t at = m->rows_at + (uint64_t)row * m->row_bits / 8;
+	uint64_t from = at / FORMAT_PAGE_BYTES * FORMAT_PAGE_BYTES;
+
+	/* Advice: what it cannot do is done when the row is read. */
+	(void)madvise((void *)(uintptr_t)(seg->map + from), at + m->row_bytes - from,
+		      MADV_WILLNEED);
+}
+
+void segment_on_damage(struct segment *seg,
+		       void (*damaged)(struct segment *seg, uint64_t offset, void *arg), void *arg)
+{
+	seg->on_damage = damaged;
+	seg->on_damage_arg = arg;
+}
+
+uint64_t segment_damaged_pages(const struct segment *seg)
+{
+	return atomic_load_explicit(&seg->damaged, memory_order_relaxed);
+}
+
+/* ---- Checking all of it ---- */
+
+const char *segment_section_at(const struct segment *seg, uint64_t at)
+{
+	const struct format_extent *s = seg->header.sections;
+
+	if (at < s[0].at)
+		return "header";
+	for (int i = SECTION_COUNT - 1; i > 0; i--) {
+		if (at >= s[i].at + s[i].bytes && i == SECTION_CHECKS)
+			return "footer";
+		/* A page is called by the first section that begins before its end. */
+		if (at >= s[i].at)
+			return section_name(i);
+	}
+	return section_name(0);
+}
+
+/* Pages of a piece that was read, or could not be. */
+static void piece_check(struct segment *seg, uint64_t at, const uint8_t *piece, size_t n,
+			bool is_read, void (*bad)(const char *section, uint64_t offset, void *arg),
+			void *arg)
+{
+	for (size_t i = 0; i < n; i += FORMAT_PAGE_BYTES) {
+		uint64_t page = (at + i) / FORMAT_PAGE_BYTES;
+		uint8_t bytes[FORMAT_PAGE_BYTES];
+		const uint8_t *p = piece + i;
+
+		if (!is_read) {
+			/* One sector of it may be lost: page by page. */
+			if (io_pread(seg->file, bytes, sizeof bytes, at + i, NULL) != 0) {
+				page_is_damaged(seg, page);
+				bad(segment_section_at(seg, at + i), at + i, arg);
+				continue;
+			}
+			p = bytes;
+		}
+		if (page_matches(seg, page, p))
+			continue;
+		page_is_damaged(seg, page);
+		bad(segment_section_at(seg, at + i), at + i, arg);
+	}
+}
+
+int segment_check(struct segment *seg, void (*bad)(const char *section, uint64_t offset, void *arg),
+		  bool (*goes_on)(uint64_t bytes, void *arg), void *arg, struct err *err)
+{
+	enum {
+		PIECE_BYTES = 1 << 20
+	};
+	AUTO(mem_drop) uint8_t *piece = mem_must_zalloc(PIECE_BYTES);
+	uint64_t to = seg->header.sections[SECTION_CHECKS].at;
+
+	for (uint64_t at = 0; at < to;) {
+		size_t n = to - at < PIECE_BYTES ? (size_t)(to - at) : PIECE_BYTES;
+		bool is_read = io_pread(seg->file, piece, n, at, NULL) == 0;
+
+		piece_check(seg, at, piece, n, is_read, bad, arg);
+		at += n;
+		if (goes_on && !goes_on(n, arg))
+			return err_set(err, ERR_CLOSED, "the check was stopped");
+	}
+	return 0;
+}
