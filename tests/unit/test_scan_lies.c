@@ -41,7 +41,7 @@ static void lie_about_rules(uint32_t seq, const char *lie)
 		struct packet_rule head;
 		char name[1], metadata[2];
 	} __attribute__((packed)) second = { { 0, RULE_PRIVATE, 1, 2, 0 }, { 'b' }, { '[', ']' } };
-	struct packet_compiled done = { 2, 1, 0, sizeof first + sizeof second, 4 };
+	struct packet_compiled done = { 2, 1, 0, sizeof first + sizeof second, 4, 0 };
 	struct packet_head data = { .type = PACKET_DATA, .stream = STREAM_TABLE, .seq = seq };
 	struct packet_head end = { .type = PACKET_DONE, .seq = seq };
 	const char *messages = "[{\"level\":\"error\"}]";
@@ -108,13 +108,13 @@ static void lie_about_hits(uint32_t seq, const char *lie)
 	struct {
 		struct packet_hit head;
 		struct packet_match matches[2];
-	} hit[2] = { { { 0, 0, 2, 0 }, { { 0, 1 }, { 1, 1 } } } };
+	} hit[2] = { { { 0, 0, 2, 0, 0, 0 }, { { 0, 1 }, { 1, 1 } } } };
 	size_t bytes = sizeof hit[0];
 	struct packet_scanned scanned = { 1 };
 	struct packet_head end = { .type = PACKET_DONE, .seq = seq };
 
 	if (about(lie, "slot"))
-		hit[0].head.slot = 2;
+		hit[0].head.slot = SCAN_SLOTS;
 	else if (about(lie, "empty slot"))
 		hit[0].head.slot = 1;
 	else if (about(lie, "rule"))
@@ -349,7 +349,7 @@ static int liar(void)
 	struct packet p;
 	const char *wrong = inheritance();
 
-	if (packet_recv(PROTOCOL_FD, in, 0, INT64_MAX, &p, NULL) != 0)
+	if (packet_recv(PROTOCOL_FD, in, 1, INT64_MAX, &p, NULL) != 0)
 		return 1;
 	if (wrong != NULL)
 		tell((struct packet_head){ .type = PACKET_REFUSED }, wrong, strlen(wrong), NULL, 0);
