@@ -290,6 +290,8 @@ static int trees_make(struct reading *r, struct err *err)
 	TRY(mem_try_array((void **)&plan->nodes, r->ops + 2u, sizeof *plan->nodes, err));
 	TRY(mem_try_array((void **)&plan->children, r->ops, sizeof *plan->children, err));
 	TRY(mem_try_array((void **)&plan->preds, r->preds, sizeof *plan->preds, err));
+	TRY(mem_try_array((void **)&plan->pred_refs, r->preds, sizeof(uint32_t), err));
+	TRY(mem_try_array((void **)&plan->pred_shares, r->preds, sizeof(uint32_t), err));
 	TRY(mem_try_array((void **)&plan->pred_table, plan->pred_slots, sizeof(uint32_t), err));
 	plan->nodes[PLAN_FALSE].kind = PLAN_FALSE;
 	plan->nodes[PLAN_TRUE].kind = PLAN_TRUE;
@@ -306,6 +308,18 @@ static int trees_make(struct reading *r, struct err *err)
 	}
 	mem_drop(&plan->pred_table);
 	return 0;
+}
+
+static void shares_make(struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->run_count; i++)
+		plan->runs[i].share = plan->runs[i].refs > 1 ? ++plan->share_count : 0;
+	for (uint32_t i = 0; i < plan->pred_count; i++)
+		plan->pred_shares[i] = plan->pred_refs[i] > 1 ? ++plan->share_count : 0;
+	for (uint32_t i = 0; i < plan->string_count; i++)
+		plan->strings[i].share = ++plan->share_count;
+	for (uint32_t i = 0; i < plan->rule_count; i++)
+		plan->rules[i].share = ++plan->share_count;
 }
 
 int plan_new(struct plan **ret, const void *bytes, size_t n, struct err *err)
@@ -328,6 +342,7 @@ int plan_new(struct plan **ret, const void *bytes, size_t n, struct err *err)
 	TRY(strings_read(&r, err));
 	TRY(rules_read(&r, err));
 	TRY(trees_make(&r, err));
+	shares_make(plan);
 	rule_strings_make(plan);
 	*ret = STEAL(plan);
 	return 0;
@@ -359,6 +374,8 @@ struct plan *plan_unref(struct plan *plan)
 	free(plan->nodes);
 	free(plan->children);
 	free(plan->preds);
+	free(plan->pred_refs);
+	free(plan->pred_shares);
 	free(plan->pred_table);
 	free(plan);
 	return NULL;

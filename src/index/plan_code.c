@@ -200,10 +200,13 @@ static uint32_t predicate(struct plan *plan, const struct plan_pred *pred)
 			free_slot = slot;
 			break;
 		}
-		if (memcmp(&plan->preds[*slot - 1], pred, sizeof *pred) == 0)
+		if (memcmp(&plan->preds[*slot - 1], pred, sizeof *pred) == 0) {
+			plan->pred_refs[*slot - 1]++;
 			return node_add(plan, PLAN_PRED, *slot - 1, COST_PRED);
+		}
 	}
-	plan->preds[plan->pred_count++] = *pred;
+	plan->preds[plan->pred_count] = *pred;
+	plan->pred_refs[plan->pred_count++] = 1;
 	if (free_slot)
 		*free_slot = plan->pred_count;
 	return node_add(plan, PLAN_PRED, plan->pred_count - 1, COST_PRED);
@@ -239,7 +242,7 @@ static uint32_t bytes_leaf(struct plan *plan, const uint8_t *p)
 
 static uint32_t leaf(struct plan *plan, const uint8_t *p)
 {
-	struct plan_pred feature = { .kind = PLAN_PRED_FEATURE };
+	struct plan_pred feature = { .kind = PLAN_PRED_FEATURE, .most = UINT64_MAX };
 	uint32_t number;
 
 	switch (p[0]) {

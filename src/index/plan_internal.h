@@ -49,7 +49,8 @@ enum {
 
 struct plan_run_rec {
 	struct plan_run run;
-	uint32_t refs;  /* strings' leaves that name it */
+	uint32_t refs; /* strings' leaves that name it */
+	uint32_t share;
 	uint32_t grams; /* the first of gram_count in plan.grams */
 	uint8_t gram_count;
 };
@@ -57,11 +58,13 @@ struct plan_string_rec {
 	struct plan_string string;
 	uint32_t root;
 	uint32_t refs; /* rules' leaves that name it */
+	uint32_t share;
 };
 struct plan_rule_rec {
 	struct plan_rule rule;
 	uint32_t root;
 	uint32_t refs;
+	uint32_t share;
 	uint32_t strings; /* the first of string_count in plan.rule_strings */
 	uint32_t string_count;
 };
@@ -85,7 +88,14 @@ struct plan {
 	uint32_t *children;
 	uint32_t child_count;
 	struct plan_pred *preds;
+	uint32_t *pred_refs;
+	uint32_t *pred_shares;
 	uint32_t pred_count;
+	/*
+	 * What may be asked more than once has a number from 1 to this, its share: strings,
+	 * rules, and what is named twice of the others, which have 0.
+	 */
+	uint32_t share_count;
 	uint32_t *pred_table; /* while it is built; pred_slots of them */
 	uint32_t pred_slots;
 };

@@ -33,20 +33,11 @@ enum {
 	CHILD_CAUSE_BYTES = 200
 };
 
-enum pending_kind {
-	PENDING_SCAN,
-	PENDING_IDENTIFY,
-	PENDING_MANY
-};
-
-/* One request under way. */
+/* One scan or identification under way. */
 struct scan_pending {
-	enum pending_kind kind;
+	uint64_t len;
 	int64_t sent_us;
-	struct scan_item one;    /* of all but MANY */
-	struct scan_item *items; /* owned; of MANY */
-	uint32_t count;
-	uint32_t done; /* items answered and told */
+	bool identifies;
 };
 
 struct scan_child {
@@ -55,8 +46,7 @@ struct scan_child {
 	pid_t pid;
 	int pidfd;
 	int sock;
-	int statm;         /* /proc/PID/statm */
-	struct mark *mark; /* owned mapping */
+	int statm; /* /proc/PID/statm */
 	enum child_state state;
 	bool reaped;
 	int status;     /* of waitpid, once reaped */
@@ -75,9 +65,8 @@ struct scan_child {
 	uint32_t pending;    /* of the ring, unanswered; the oldest is seq - pending + 1 */
 	int64_t answered_us; /* when the last answer came */
 	struct scan_pending ring[SCAN_DEPTH];
-	uint32_t looks;                       /* samples scanned */
 	struct scan_rules *slots[SCAN_SLOTS]; /* references */
-	uint32_t *seen[SCAN_SLOTS];           /* by rule: the look it last hit in */
+	uint32_t *seen[SCAN_SLOTS];           /* by rule: the scan it last hit in */
 	uint8_t room[PACKET_BYTES_MAX];
 };
 
@@ -140,45 +129,17 @@ enum {
 /* ---- scan.c: requests that may be under way together ---- */
 
 /* The request of child->seq was sent. */
-void client_pending_add(struct scan_child *child, enum pending_kind kind, uint64_t len,
-			uint32_t slots);
-/* The same of many samples; takes the items over. */
-void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n);
+void client_pending_add(struct scan_child *child, uint64_t len, bool identifies);
 struct client_wait {
 	uint32_t seq;
-	struct scan_pending *pending;
+	uint64_t sample_bytes;
 	int64_t deadline_us;
 };
 /* Whose answer comes next; it must be of that kind. ERR_DIED: the child is dead. */
-MUST_USE int client_pending_oldest(struct scan_child *child, enum pending_kind kind,
+MUST_USE int client_pending_oldest(const struct scan_child *child, bool identifies,
 				   uint32_t timeout_ms, struct client_wait *ret, struct err *err);
 /* Its DONE is here. */
 void client_pending_done(struct scan_child *child);
-
-/* ---- hits.c: hits as a child tells them, and what may be believed of them ---- */
-
-struct hit_reader {
-	struct scan_child *child;
-	struct scan_result *result;
-	struct scan_found *found; /* where failures go; NULL: there can be none */
-	const struct scan_item *items;
-	uint32_t count;
-	uint32_t least; /* items below this were finished before */
-	uint32_t look_first;
-	/* The last record. */
-	bool has_last;
-	bool last_failed;
-	uint32_t item;
-	uint8_t slot;
-	size_t matches;
-};
-/* To read an answer to this request; empties result. */
-struct hit_reader hit_reader_make(struct scan_child *child, const struct scan_pending *pending,
-				  struct scan_result *result, struct scan_found *found);
-/* Add the hits of one packet. NULL, or what is wrong with these bytes. */
-const char *hit_reader_add(struct hit_reader *r, const uint8_t *at, size_t left);
-/* All are read: link matches to hits. */
-void hit_reader_end(struct hit_reader *r);
 
 /* A memory file with these bytes, sealed against every change. */
 MUST_USE int memory_file_new(int *ret_fd, const char *name, struct err *err);
@@ -191,8 +152,7 @@ struct scan_rules {
 	_Atomic uint32_t refs;
 	int code_fd; /* owned, sealed */
 	uint64_t code_bytes;
-	struct str plan; /* owned */
-	uint32_t uses;   /* facts its sources name */
+	uint32_t uses; /* facts its sources name */
 	uint32_t count;
 	struct scan_rule *rules; /* owned; texts point into `table` */
 	struct str *tags;        /* owned */

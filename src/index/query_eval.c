@@ -1,0 +1,352 @@
+#include "query_internal.h"
+
+#include "base/err.h"
+#include "index/gram.h"
+
+enum {
+	/*
+	 * Rows of a run that take nothing away, one after the other, until it is left: what
+	 * is still there most likely has it, and to verify costs less than to go on.
+	 */
+	QUIET_ROWS = 16,
+	/* The share of all sets, in quarters, that what is kept for later may take. */
+	SHARED_QUARTERS = 3
+};
+
+/* Columns are evaluated on their own, or a document's as one after each run. */
+enum mode {
+	BY_COLUMN,
+	BY_DOC
+};
+
+static bool narrow(struct query *q, const struct plan_node *node, enum mode mode, uint64_t *set);
+
+/* ---- runs --------------------------------------------------------------------------- */
+
+/* Four rows over a matrix whose last line may go beyond them. */
+static uint64_t and_rows(struct query *q, uint32_t row_bytes, uint8_t *set,
+			 const uint8_t *const rows[ROW_AT_ONCE], uint64_t lines, bool *cut)
+{
+	unsigned whole = row_bytes / ROW_LINE, tail = row_bytes % ROW_LINE;
+	uint64_t last = tail ? lines & 1ull << whole : 0;
+	uint64_t left = q->kernel->and_rows(set, rows, lines ^ last, cut);
+	uint8_t tails[ROW_AT_ONCE][ROW_LINE];
+	const uint8_t *tail_rows[ROW_AT_ONCE];
+
+	if (!last)
+		return left;
+	for (unsigned i = 0; i < ROW_AT_ONCE; i++) {
+		memset(tails[i], 0, ROW_LINE);
+		memcpy(tails[i], rows[i] + (size_t)whole * ROW_LINE, tail);
+		tail_rows[i] = tails[i];
+	}
+	set += (size_t)whole * ROW_LINE;
+	return left | q->kernel->and_rows(set, tail_rows, 1, cut) << whole;
+}
+
+struct run_rows {
+	uint32_t hashes[PLAN_GRAMS_MAX * GRAM_HASHES];
+	unsigned known; /* hashes so far */
+	unsigned count; /* when all are known */
+};
+
+/*
+ * Four grams' first hashes, then their second: two rows of one gram say less that is
+ * new than rows of two.
+ */
+static void rows_know(const struct plan *plan, const struct plan_run_rec *run,
+		      struct run_rows *rows)
+{
+	const uint8_t *p = (const uint8_t *)run->run.bytes.p;
+	unsigned first = rows->known / GRAM_HASHES;
+	unsigned n = run->gram_count - first < ROW_AT_ONCE ? run->gram_count - first : ROW_AT_ONCE;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t gram = plan->grams[run->grams + first + i];
+		const uint8_t *at = p + (gram & ~PLAN_GRAM_WIDE);
+		struct gram_hash h;
+
+		if (gram & PLAN_GRAM_WIDE)
+			REQUIRE(gram_wide4(at, &h));
+		else
+			h = gram_fold4(at);
+		for (unsigned k = 0; k < GRAM_HASHES; k++)
+			rows->hashes[rows->known + k * n + i] = h.of[k];
+	}
+	rows->known += n * GRAM_HASHES;
+}
+
+/* A matrix narrowed to the columns that may have the run. False: nothing is left in it. */
+static bool run_matrix(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
+		       const struct segment_matrix *m, uint8_t *set)
+{
+	uint64_t lines = q->kernel->lines(set, (m->row_bytes + ROW_LINE - 1) / ROW_LINE);
+	unsigned quiet = 0;
+
+	for (unsigned i = 0; lines && i < rows->count && quiet < QUIET_ROWS; i += ROW_AT_ONCE) {
+		unsigned n = rows->count - i < ROW_AT_ONCE ? rows->count - i : ROW_AT_ONCE;
+		uint64_t bytes = (uint64_t)__builtin_popcountll(lines) * ROW_LINE * n;
+		const uint8_t *at[ROW_AT_ONCE];
+		bool cut = false;
+
+		if (i >= rows->known)
+			rows_know(q->plan, run, rows);
+		for (unsigned k = 0; k < ROW_AT_ONCE; k++) {
+			if (k >= n) {
+				at[k] = at[0];
+				continue;
+			}
+			at[k] = segment_row(q->seg, m, gram_row(rows->hashes[i + k], m->class));
+			if (!at[k]) {
+				q->block.is_damaged = true;
+				return false;
+			}
+		}
+		lines = and_rows(q, m->row_bytes, set, at, lines, &cut);
+		quiet = cut ? 0 : quiet + n;
+		q->counters->rows += n;
+		q->counters->row_bytes += bytes;
+		if (!query_goes_on(q, bytes))
+			return false;
+	}
+	return lines != 0;
+}
+
+static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
+{
+	const struct plan_run_rec *run = &q->plan->runs[number];
+	struct run_rows rows = { .count = run->gram_count * GRAM_HASHES };
+	bool any = false;
+
+	for (uint32_t i = 0; i < q->block.tile_count; i++) {
+		const struct query_tile *t = &q->block.tiles[i];
+
+		if (t->m)
+			any |= run_matrix(q, run, &rows, t->m, (uint8_t *)(set + t->word));
+		else /* too short for any gram */
+			memset(set + t->word, 0, (q->block.words - t->word) * 8);
+		if (q->block.is_damaged || q->is_stopped)
+			return false;
+	}
+	return any;
+}
+
+/* ---- what is used more than once ---------------------------------------------------- */
+
+typedef bool evaluate_fn(struct query *q, uint32_t number, uint64_t *set);
+
+/* The whole block's value of something shared, evaluated when first asked for; NULL: no room. */
+static const uint64_t *shared(struct query *q, uint32_t share, uint32_t number,
+			      evaluate_fn *evaluate)
+{
+	uint64_t *set;
+
+	if (q->shared[share])
+		return q->shared[share];
+	if (q->sets_made - q->sets_free > q->sets_max / 4 * SHARED_QUARTERS)
+		return NULL;
+	set = query_set_take(q);
+	if (!set)
+		return NULL;
+	memcpy(set, q->block.alive, q->block.words * 8);
+	(void)evaluate(q, number, set);
+	q->shared[share] = set;
+	q->shared_list[q->shared_count++] = share;
+	return set;
+}
+
+static bool shared_narrow(struct query *q, uint32_t share, uint32_t number, evaluate_fn *evaluate,
+			  uint64_t *set)
+{
+	const uint64_t *value = share ? shared(q, share, number, evaluate) : NULL;
+
+	if (!value)
+		return evaluate(q, number, set);
+	return q->kernel->and (set, set, value, q->block.words);
+}
+
+/* ---- programs ----------------------------------------------------------------------- */
+
+static bool or_narrow(struct query *q, const struct plan_node *node, enum mode mode, uint64_t *set)
+{
+	const uint32_t *children = q->plan->children + node->arg;
+	uint64_t *found = query_set_take(q), *rest = query_set_take(q);
+	size_t words = q->block.words;
+	bool any = true;
+
+	if (found && rest) {
+		any = false;
+		memset(found, 0, words * 8);
+		for (unsigned i = 0; i < node->n; i++) {
+			if (!q->kernel->and_not(rest, set, found, words))
+				break;
+			if (!narrow(q, &q->plan->nodes[children[i]], mode, rest))
+				continue;
+			q->kernel->or (found, rest, words);
+			any = true;
+		}
+		memcpy(set, found, words * 8);
+	}
+	query_set_give(q, rest);
+	query_set_give(q, found);
+	return any;
+}
+
+enum {
+	DIGITS_MAX = 11, /* of a count up to PLAN_STACK_MAX */
+	COUNTING_SETS = 3
+};
+_Static_assert(PLAN_STACK_MAX < 1 << DIGITS_MAX, "a counter has too few digits");
+
+static bool at_least_counted(struct query *q, const struct plan_node *node, enum mode mode,
+			     uint64_t *set, uint64_t *const *planes, unsigned digits,
+			     uint64_t *const sets[COUNTING_SETS])
+{
+	const uint32_t *children = q->plan->children + node->arg;
+	const struct row_kernel *kernel = q->kernel;
+	uint64_t *done = sets[0], *open = sets[1], *value = sets[2];
+	size_t words = q->block.words;
+
+	for (unsigned i = 0; i < digits; i++)
+		memset(planes[i], 0, words * 8);
+	memset(done, 0, words * 8);
+	memcpy(open, set, words * 8);
+	for (unsigned i = 0; i < node->n; i++) {
+		unsigned left = node->n - i - 1u; /* children after this one */
+
+		memcpy(value, open, words * 8);
+		if (narrow(q, &q->plan->nodes[children[i]], mode, value)) {
+			kernel->count(planes, digits, value, words);
+			if (kernel->at_least(value, value, planes, digits, node->k, words))
+				kernel->or (done, value, words);
+		}
+		/* Neither what has enough nor what can no longer get it. */
+		if (!kernel->and_not(open, open, done, words))
+			break;
+		if (left < node->k &&
+		    !kernel->at_least(open, open, planes, digits, node->k - left, words))
+			break;
+	}
+	return kernel->and (set, done, done, words);
+}
+
+static bool at_least_narrow(struct query *q, const struct plan_node *node, enum mode mode,
+			    uint64_t *set)
+{
+	unsigned digits = 32u - (unsigned)__builtin_clz(node->k);
+	uint64_t *sets[COUNTING_SETS + DIGITS_MAX];
+	bool has_all = true, any = true;
+
+	for (unsigned i = 0; i < COUNTING_SETS + digits; i++) {
+		sets[i] = query_set_take(q);
+		has_all &= sets[i] != NULL;
+	}
+	if (has_all)
+		any = at_least_counted(q, node, mode, set, sets + COUNTING_SETS, digits, sets);
+	for (unsigned i = 0; i < COUNTING_SETS + digits; i++)
+		query_set_give(q, sets[i]);
+	return any;
+}
+
+static bool and_narrow(struct query *q, const struct plan_node *node, enum mode mode, uint64_t *set)
+{
+	const uint32_t *children = q->plan->children + node->arg;
+
+	for (unsigned i = 0; i < node->n; i++)
+		if (!narrow(q, &q->plan->nodes[children[i]], mode, set))
+			return false;
+	return true;
+}
+
+/* Rules that others name were evaluated before them, or there was no room for their sets. */
+static bool rule_narrow(struct query *q, uint32_t rule, uint64_t *set)
+{
+	const uint64_t *value = q->shared[q->plan->rules[rule].share];
+
+	return value ? q->kernel->and (set, set, value, q->block.words) : true;
+}
+
+static bool narrow(struct query *q, const struct plan_node *node, enum mode mode, uint64_t *set)
+{
+	bool any;
+
+	/* Nothing counts any more of a block that is damaged, or of a query that ends. */
+	if (q->block.is_damaged || !query_goes_on(q, q->block.words * 8))
+		return false;
+	switch ((enum plan_kind)node->kind) {
+	case PLAN_TRUE:
+		return true;
+	case PLAN_FALSE:
+		memset(set, 0, q->block.words * 8);
+		return false;
+	case PLAN_AND:
+		return and_narrow(q, node, mode, set);
+	case PLAN_OR:
+		return or_narrow(q, node, mode, set);
+	case PLAN_ATLEAST:
+		return at_least_narrow(q, node, mode, set);
+	case PLAN_RUN:
+		any = shared_narrow(q, q->plan->runs[node->arg].share, node->arg, run_narrow, set);
+		if (any && mode == BY_DOC)
+			query_set_spread(q, set);
+		return any;
+	case PLAN_STRING:
+		return query_string(q, node->arg, set);
+	case PLAN_RULE:
+		return rule_narrow(q, node->arg, set);
+	case PLAN_PRED:
+		return shared_narrow(q, q->plan->pred_shares[node->arg], node->arg, query_pred,
+				     set);
+	}
+	REQUIRE(false);
+}
+
+static bool string_narrow(struct query *q, uint32_t string, uint64_t *set)
+{
+	const struct plan_string_rec *rec = &q->plan->strings[string];
+	bool has_spreads = q->block.spread_count > 0;
+	bool by_doc = has_spreads && !rec->string.is_local;
+	bool any = narrow(q, &q->plan->nodes[rec->root], by_doc ? BY_DOC : BY_COLUMN, set);
+
+	if (any && has_spreads && !by_doc)
+		query_set_spread(q, set);
+	return any;
+}
+
+bool query_string(struct query *q, uint32_t string, uint64_t *set)
+{
+	const struct plan_string_rec *rec = &q->plan->strings[string];
+	bool is_shared = rec->refs > 1 || q->filter->wants_details;
+
+	return shared_narrow(q, is_shared ? rec->share : 0, string, string_narrow, set);
+}
+
+static bool rule_evaluate(struct query *q, uint32_t rule, uint64_t *set)
+{
+	return narrow(q, &q->plan->nodes[q->plan->rules[rule].root], BY_DOC, set);
+}
+
+bool query_rule(struct query *q, uint32_t rule, uint64_t *set)
+{
+	const struct plan_rule_rec *rec = &q->plan->rules[rule];
+	bool is_shared = rec->refs > 0 || q->filter->wants_details;
+
+	return shared_narrow(q, is_shared ? rec->share : 0, rule, rule_evaluate, set);
+}
+
+void query_shared_rules(struct query *q)
+{
+	for (uint32_t i = 0; i < q->plan->rule_count; i++)
+		if (q->plan->rules[i].refs > 0)
+			(void)shared(q, q->plan->rules[i].share, i, rule_evaluate);
+}
+
+void query_shared_end(struct query *q)
+{
+	while (q->shared_count > 0) {
+		uint32_t share = q->shared_list[--q->shared_count];
+
+		query_set_give(q, q->shared[share]);
+		q->shared[share] = NULL;
+	}
+}
