@@ -129,9 +129,14 @@ int out_add(struct out *o, const void *p, size_t n, struct err *err)
 	return n == 0 ? 0 : add(o, p, n, true, err);
 }
 
+uint64_t out_bytes(const struct out *o)
+{
+	return o->at + o->buffered;
+}
+
 uint64_t out_at(const struct out *o)
 {
-	return o->at + o->buffered - o->section_at;
+	return out_bytes(o) - o->section_at;
 }
 
 int out_pad(struct out *o, uint64_t align, struct err *err)

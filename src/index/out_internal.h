@@ -23,6 +23,8 @@ MUST_USE int out_add(struct out *o, const void *p, size_t n, struct err *err);
 MUST_USE int out_pad(struct out *o, uint64_t align, struct err *err);
 /* Bytes of the section so far. */
 uint64_t out_at(const struct out *o);
+/* … of the file so far. */
+uint64_t out_bytes(const struct out *o);
 
 /*
  * Checksums, header and footer; then it is made durable under its own name. h's salt and

@@ -119,6 +119,7 @@ int segment_open(struct segment **ret, struct io *io, const char *path, struct e
 	seg->magic = SEGMENT_MAGIC;
 	seg->refs = 1;
 	seg->io = io;
+	seg->path = mem_must_strdup(path);
 	rc = segment_load(seg, path, err);
 	if (rc != 0)
 		return err_add(err, "segment '%s'", path);
@@ -145,6 +146,7 @@ struct segment *segment_unref(struct segment *seg)
 	if (seg->map)
 		munmap((void *)(uintptr_t)seg->map, seg->bytes);
 	seg->io->close(seg->io, seg->file);
+	free(seg->path);
 	free(seg->blocks);
 	free(seg->matrices);
 	free(seg->page_bits);

@@ -1,3 +1,6 @@
+#include <stdlib.h>
+
+#include "base/mem.h"
 #include "base/varint.h"
 #include "segment_internal.h"
 
@@ -7,22 +10,21 @@
  * FORMAT_FEATURE_STEP-th begins anew with its whole hash and stands in the directory.
  */
 
-struct feature_at {
-	struct str rest; /* of the stream, in this step */
-	uint64_t hash;
-	uint64_t left; /* features of the step not read yet */
-};
-
 static const uint8_t *entry_at(const struct segment *seg, uint64_t i)
 {
 	return segment_section(seg, SECTION_FEATURE_ENTRIES) + i * FORMAT_FEATURE_ENTRY_BYTES;
+}
+
+static uint64_t steps_of(const struct segment *seg)
+{
+	return (seg->header.features + FORMAT_FEATURE_STEP - 1) / FORMAT_FEATURE_STEP;
 }
 
 /* The last step that begins at or below the hash; false: none does. */
 static bool step_find(const struct segment *seg, uint64_t hash, uint64_t *ret)
 {
 	uint64_t low = 0;
-	uint64_t high = (seg->header.features + FORMAT_FEATURE_STEP - 1) / FORMAT_FEATURE_STEP;
+	uint64_t high = steps_of(seg);
 
 	while (low < high) {
 		uint64_t middle = low + (high - low) / 2;
@@ -36,10 +38,10 @@ static bool step_find(const struct segment *seg, uint64_t hash, uint64_t *ret)
 	return low > 0;
 }
 
-static int step_open(struct segment *seg, uint64_t step, struct feature_at *ret, struct err *err)
+static int step_open(struct segment *seg, uint64_t step, struct feature_step *ret, struct err *err)
 {
 	const struct format_extent *s = &seg->header.sections[SECTION_FEATURES];
-	uint64_t steps = (seg->header.features + FORMAT_FEATURE_STEP - 1) / FORMAT_FEATURE_STEP;
+	uint64_t steps = steps_of(seg);
 	uint64_t from = get_le64(entry_at(seg, step) + 8);
 	uint64_t to = step + 1 < steps ? get_le64(entry_at(seg, step + 1) + 8) : s->bytes;
 
@@ -49,7 +51,7 @@ static int step_open(struct segment *seg, uint64_t step, struct feature_at *ret,
 	if (!segment_whole(seg, s->at + from, to - from))
 		return err_set(err, ERR_CORRUPT, "features at %llu: a page's checksum is wrong",
 			       (unsigned long long)(s->at + from));
-	*ret = (struct feature_at){
+	*ret = (struct feature_step){
 		.rest = str_make(seg->map + s->at + from, to - from),
 		.left = step + 1 < steps ? FORMAT_FEATURE_STEP
 					 : seg->header.features - step * FORMAT_FEATURE_STEP,
@@ -58,7 +60,8 @@ static int step_open(struct segment *seg, uint64_t step, struct feature_at *ret,
 }
 
 /* The next feature's hash, how many documents follow, and for long lists their bytes. */
-static bool feature_next(struct feature_at *at, uint32_t docs, uint32_t *ret_n, uint64_t *ret_bytes)
+static bool feature_next(struct feature_step *at, uint32_t docs, uint32_t *ret_n,
+			 uint64_t *ret_bytes)
 {
 	uint64_t more;
 	uint64_t n;
@@ -76,7 +79,7 @@ static bool feature_next(struct feature_at *at, uint32_t docs, uint32_t *ret_n, 
 }
 
 /* Step over a list without reading it, if it is a long one. */
-static bool docs_skip(struct feature_at *at, uint64_t bytes)
+static bool docs_skip(struct feature_step *at, uint64_t bytes)
 {
 	if (bytes > at->rest.n)
 		return false;
@@ -86,7 +89,8 @@ static bool docs_skip(struct feature_at *at, uint64_t bytes)
 }
 
 /* n documents, up to cap of them stored. */
-static bool docs_next(struct feature_at *at, uint32_t docs, uint32_t n, uint32_t *ret, uint32_t cap)
+static bool docs_next(struct feature_step *at, uint32_t docs, uint32_t n, uint32_t *ret,
+		      uint32_t cap)
 {
 	uint64_t doc = 0;
 
@@ -105,7 +109,7 @@ static bool docs_next(struct feature_at *at, uint32_t docs, uint32_t n, uint32_t
 }
 
 /* Read on to the feature with this hash; *ret_n: its documents, 0 if there is none. */
-static bool step_read(struct feature_at *at, uint64_t hash, uint32_t all, uint32_t *docs,
+static bool step_read(struct feature_step *at, uint64_t hash, uint32_t all, uint32_t *docs,
 		      uint32_t cap, uint32_t *ret_n)
 {
 	while (at->left > 0) {
@@ -127,10 +131,16 @@ static bool step_read(struct feature_at *at, uint64_t hash, uint32_t all, uint32
 	return true;
 }
 
+static int bad_step(const struct segment *seg, const struct feature_step *at, struct err *err)
+{
+	return err_set(err, ERR_CORRUPT, "features at %llu: not a list of documents",
+		       (unsigned long long)((const uint8_t *)at->rest.p - seg->map));
+}
+
 int segment_feature(struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t cap,
 		    uint32_t *ret_n, struct err *err)
 {
-	struct feature_at at;
+	struct feature_step at;
 	uint64_t step;
 	uint32_t n;
 
@@ -141,8 +151,48 @@ int segment_feature(struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t
 	}
 	TRY(step_open(seg, step, &at, err));
 	if (!step_read(&at, hash, seg->header.docs, docs, cap, &n))
-		return err_set(err, ERR_CORRUPT, "features at %llu: not a list of documents",
-			       (unsigned long long)((const uint8_t *)at.rest.p - seg->map));
+		return bad_step(seg, &at, err);
 	*ret_n = n;
 	return 0;
+}
+
+/* ---- All of them ---- */
+
+int feature_reader_next(struct feature_reader *r, struct err *err)
+{
+	struct segment *seg = r->seg;
+	uint64_t before = r->step.hash;
+	uint64_t bytes;
+	bool is_first = r->step.left == 0;
+
+	r->n = 0;
+	if (is_first) {
+		if (r->step_next == steps_of(seg))
+			return 0;
+		TRY(step_open(seg, r->step_next, &r->step, err));
+		r->step_next++;
+	}
+	if (!feature_next(&r->step, seg->header.docs, &r->n, &bytes))
+		return bad_step(seg, &r->step, err);
+	/* Within a step they rise, and from step to step. */
+	if (r->step.hash <= before && r->any)
+		return bad_step(seg, &r->step, err);
+	r->any = true;
+	if (r->n > r->docs_cap) {
+		free(r->docs);
+		r->docs = NULL;
+		r->docs_cap = 0;
+		TRY(mem_try_array((void **)&r->docs, r->n, sizeof *r->docs, err));
+		r->docs_cap = r->n;
+	}
+	if (!docs_next(&r->step, seg->header.docs, r->n, r->docs, r->n))
+		return bad_step(seg, &r->step, err);
+	r->hash = r->step.hash;
+	return 0;
+}
+
+void feature_reader_release(struct feature_reader *r)
+{
+	free(r->docs);
+	r->docs = NULL;
 }

@@ -1,5 +1,6 @@
 #ifndef INDEX_SEGMENT_INTERNAL_H
 #define INDEX_SEGMENT_INTERNAL_H
+#include "base/str.h"
 #include "format_internal.h"
 #include "index/segment.h"
 
@@ -9,7 +10,8 @@ struct segment {
 	uint32_t magic; /* SEGMENT_MAGIC while alive, 0 after */
 	_Atomic uint32_t refs;
 	struct io *io;
-	struct io_file *file; /* owned, as all below */
+	char *path; /* owned, as all below */
+	struct io_file *file;
 	const uint8_t *map;
 	uint64_t bytes;
 	struct format_header header;
@@ -45,4 +47,28 @@ MUST_USE int segment_validate(struct segment *seg, struct err *err);
  */
 uint32_t segment_matrix_columns_of(const struct segment_matrix *m, uint32_t doc,
 				   uint32_t *ret_first);
+
+/* ---- Features ---- */
+
+/* Up to FORMAT_FEATURE_STEP of them. */
+struct feature_step {
+	struct str rest; /* of the stream, in this step */
+	uint64_t hash;
+	uint64_t left; /* features of the step not read yet */
+};
+
+/* All features of a segment, by rising hash. Zeroed but for seg; then next until n is 0. */
+struct feature_reader {
+	struct segment *seg;
+	uint64_t hash; /* its upper FORMAT_FEATURE_BITS, shifted down */
+	uint32_t n;    /* documents; 0: there are no more features */
+	uint32_t *docs;
+	/* private */
+	uint32_t docs_cap;
+	uint64_t step_next;
+	bool any;
+	struct feature_step step;
+};
+MUST_USE int feature_reader_next(struct feature_reader *r, struct err *err);
+void feature_reader_release(struct feature_reader *r);
 #endif

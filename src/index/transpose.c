@@ -52,8 +52,7 @@ static void tile_make(const uint64_t *const *columns, uint32_t n, size_t first, 
 	}
 }
 
-/* Rows of `bits` bits (1, 2 or 4), one in each byte, into whole bytes; in place. */
-static size_t tile_pack(uint8_t *tile, size_t rows, unsigned bits)
+size_t rows_pack(uint8_t *p, size_t rows, unsigned bits)
 {
 	unsigned each = 8 / bits;
 
@@ -61,8 +60,8 @@ static size_t tile_pack(uint8_t *tile, size_t rows, unsigned bits)
 		unsigned packed = 0;
 
 		for (unsigned k = 0; k < each; k++)
-			packed |= (unsigned)tile[i * each + k] << bits * k;
-		tile[i] = (uint8_t)packed;
+			packed |= (unsigned)p[i * each + k] << bits * k;
+		p[i] = (uint8_t)packed;
 	}
 	return rows / each;
 }
@@ -83,7 +82,7 @@ int transpose_out(struct out *o, unsigned class, const uint64_t *const *columns,
 
 		tile_make(columns, n, first, some, tile, stride);
 		if (bits < 8)
-			bytes = tile_pack(tile, some, bits);
+			bytes = rows_pack(tile, some, bits);
 		TRY(out_add(o, tile, bytes, err));
 	}
 	return 0;

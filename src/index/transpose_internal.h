@@ -8,4 +8,10 @@
  */
 MUST_USE int transpose_out(struct out *o, unsigned class, const uint64_t *const *columns,
 			   uint32_t n, struct err *err);
+
+/*
+ * Rows of 1, 2 or 4 bits, given one to a byte, pushed together in place; returns the bytes
+ * that are left. `rows` is a multiple of eight.
+ */
+size_t rows_pack(uint8_t *rows_of_bytes, size_t rows, unsigned bits);
 #endif

@@ -32,8 +32,8 @@ _Noreturn void worker_exit(int status)
 	_exit(status);
 }
 
-static void worker_send(const struct worker *w, struct packet_head head, const struct iovec *parts,
-			size_t n)
+void worker_send(const struct worker *w, struct packet_head head, const struct iovec *parts,
+		 size_t n)
 {
 	if (packet_send(w->sock, head, parts, n, NULL, -1, NULL) != 0)
 		worker_exit(1);
@@ -88,7 +88,7 @@ enum packet_status worker_pread(int fd, void *room, size_t n, uint64_t offset)
 	return STATUS_OK;
 }
 
-static bool sample_room(struct worker *w, size_t bytes)
+bool worker_sample_room(struct worker *w, size_t bytes)
 {
 	if (bytes <= w->sample_cap && w->sample != NULL)
 		return true;
@@ -105,7 +105,7 @@ static bool sample_room(struct worker *w, size_t bytes)
 
 bool worker_read_sample(struct worker *w, int fd, uint64_t offset, uint64_t n)
 {
-	if (!sample_room(w, (size_t)n)) {
+	if (!worker_sample_room(w, (size_t)n)) {
 		worker_fail(w, STATUS_IO, "no memory for the sample");
 		return false;
 	}
@@ -151,6 +151,9 @@ static void worker_serve(struct worker *w)
 		case PACKET_SCAN:
 			worker_scan(w, &p);
 			break;
+		case PACKET_MANY:
+			worker_scan_many(w, &p);
+			break;
 		case PACKET_UNPACK:
 			worker_unpack(w, &p);
 			break;
@@ -184,7 +187,7 @@ static void *worker_run(void *arg)
 		refuse(w, err.msg);
 	tzset(); /* libmagic prints dates; the zone is read here or never */
 	(void)clock_mono_us(clock_system());
-	if (!sample_room(w, SAMPLE_CAP_FIRST))
+	if (!worker_sample_room(w, SAMPLE_CAP_FIRST))
 		refuse(w, "no memory for samples");
 	if (confine(start->memory_max, &err) != 0)
 		refuse(w, err.msg);
@@ -207,13 +210,17 @@ static uint64_t hello(struct worker *w)
 	struct packet p;
 	struct packet_hello h;
 
-	if (packet_recv(w->sock, w->in, 0, INT64_MAX, &p, NULL) != 0)
+	if (packet_recv(w->sock, w->in, 1, INT64_MAX, &p, NULL) != 0)
 		worker_exit(1); /* nobody there: not started by weir */
-	if (p.head.type != PACKET_HELLO || p.head.bytes != sizeof h)
+	if (p.head.type != PACKET_HELLO || p.head.bytes != sizeof h || p.head.fds != 1)
 		worker_exit(3);
 	memcpy(&h, p.body, sizeof h);
 	if (h.version != PROTOCOL_VERSION)
 		refuse(w, "the program's file was replaced while it runs: restart it");
+	w->mark = mmap(NULL, sizeof *w->mark, PROT_READ | PROT_WRITE, MAP_SHARED, p.fds[0], 0);
+	if (w->mark == MAP_FAILED)
+		refuse(w, "no memory to share");
+	close(p.fds[0]);
 	return h.memory_max;
 }
 

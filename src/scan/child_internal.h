@@ -25,14 +25,27 @@ struct worker {
 	struct worker_slot slots[SCAN_SLOTS];
 	uint8_t *sample; /* owned mapping of sample_cap bytes, reused for every sample */
 	size_t sample_cap;
-	uint32_t seq;     /* of the request at hand */
-	size_t out_bytes; /* hits or records collected in `out` */
+	struct mark *mark; /* shared with the parent */
+	uint32_t seq;      /* of the request at hand */
+	size_t out_bytes;  /* hits or records collected in `out` */
 	uint8_t out[PACKET_BYTES_MAX];
 	uint8_t in[PACKET_BYTES_MAX];
 };
 
 /* The parent is gone or talks nonsense: end the process without ceremony. */
 _Noreturn void worker_exit(int status);
+
+/* Send one packet; ends the process when nobody is there. */
+void worker_send(const struct worker *w, struct packet_head head, const struct iovec *parts,
+		 size_t n);
+/* w->sample has room for so many; false: no memory. */
+bool worker_sample_room(struct worker *w, size_t bytes);
+
+/* One hit in room for n bytes; how many it takes, or 0: it does not fit. */
+size_t worker_put_hit(uint8_t *room, size_t n, const struct engine_hit *hit, unsigned slot,
+		      uint32_t item);
+/* A fresh scanner for a slot whose own is spoilt. */
+void worker_renew_scanner(struct worker_slot *slot);
 
 /* Send bytes of an answer as as many DATA packets as they need. */
 void worker_data(const struct worker *w, enum packet_stream stream, const void *p, size_t n);
@@ -54,5 +67,6 @@ void worker_load(struct worker *w, const struct packet *p);
 void worker_identify(struct worker *w, const struct packet *p);
 void worker_probe(struct worker *w, const struct packet *p);
 void worker_scan(struct worker *w, const struct packet *p);
+void worker_scan_many(struct worker *w, const struct packet *p);
 void worker_unpack(struct worker *w, const struct packet *p);
 #endif

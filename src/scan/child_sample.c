@@ -19,29 +19,43 @@ static void flush_hits(struct worker *w)
 	w->out_bytes = 0;
 }
 
+size_t worker_put_hit(uint8_t *room, size_t n, const struct engine_hit *hit, unsigned slot,
+		      uint32_t item)
+{
+	size_t matches = hit->match_count < SCAN_MATCHES_MAX ? hit->match_count : SCAN_MATCHES_MAX;
+	struct packet_hit head = { .slot = (uint8_t)slot,
+				   .cut = hit->matches_cut || matches < hit->match_count,
+				   .matches = (uint16_t)matches,
+				   .rule = hit->rule_index,
+				   .item = item };
+	size_t at = sizeof head;
+
+	if (n < sizeof head + matches * sizeof(struct packet_match))
+		return 0;
+	memcpy(room, &head, sizeof head);
+	for (size_t i = 0; i < matches; i++) {
+		struct packet_match m = { hit->matches[i].offset, hit->matches[i].len };
+
+		memcpy(room + at, &m, sizeof m);
+		at += sizeof m;
+	}
+	return at;
+}
+
 static void add_hit(const struct engine_hit *hit, void *arg)
 {
 	const struct hits *hits = arg;
 	struct worker *w = hits->w;
-	size_t n = hit->match_count < SCAN_MATCHES_MAX ? hit->match_count : SCAN_MATCHES_MAX;
-	struct packet_hit head = { .slot = hits->slot,
-				   .cut = hit->matches_cut || n < hit->match_count,
-				   .matches = (uint16_t)n,
-				   .rule = hit->rule_index };
-	size_t need = sizeof head + n * sizeof(struct packet_match);
-
 	/* The last packet also carries the fixed part of DONE. */
-	if (w->out_bytes + need >
-	    sizeof w->out - sizeof(struct packet_head) - sizeof(struct packet_scanned))
-		flush_hits(w);
-	memcpy(w->out + w->out_bytes, &head, sizeof head);
-	w->out_bytes += sizeof head;
-	for (size_t i = 0; i < n; i++) {
-		struct packet_match m = { hit->matches[i].offset, hit->matches[i].len };
+	const size_t cap =
+		sizeof w->out - sizeof(struct packet_head) - sizeof(struct packet_scanned);
+	size_t n = worker_put_hit(w->out + w->out_bytes, cap - w->out_bytes, hit, hits->slot, 0);
 
-		memcpy(w->out + w->out_bytes, &m, sizeof m);
-		w->out_bytes += sizeof m;
+	if (n == 0) {
+		flush_hits(w);
+		n = worker_put_hit(w->out, cap, hit, hits->slot, 0);
 	}
+	w->out_bytes += n;
 }
 
 static const char *const fact_names[FACT_COUNT] = {
@@ -83,11 +97,8 @@ static enum engine_result set_facts(const struct worker_slot *slot, const struct
 	return rc;
 }
 
-/* Answer that the engine failed and put a fresh scanner in the place of the spoilt one. */
-static void scan_failed(struct worker *w, struct worker_slot *slot)
+void worker_renew_scanner(struct worker_slot *slot)
 {
-	worker_fail(w, STATUS_FAILED, engine_last_error());
-	w->out_bytes = 0;
 	engine_scanner_free(slot->scanner);
 	slot->scanner = NULL;
 	if (engine_scanner_new(slot->rules, &slot->scanner) != ENGINE_OK)
@@ -135,12 +146,13 @@ void worker_scan(struct worker *w, const struct packet *p)
 		struct worker_slot *slot = &w->slots[i];
 		struct hits hits = { w, (uint8_t)i };
 
-		if (slot->scanner == NULL)
+		if ((scan.slots >> i & 1) == 0 || slot->scanner == NULL)
 			continue;
 		if (set_facts(slot, &scan, texts) != ENGINE_OK ||
 		    engine_scanner_scan(slot->scanner, w->sample, (size_t)scan.sample.len,
 					SCAN_MATCHES_MAX, add_hit, &hits) != ENGINE_OK) {
-			scan_failed(w, slot);
+			worker_fail(w, STATUS_FAILED, engine_last_error());
+			worker_renew_scanner(slot);
 			worker_forget_sample(w);
 			return;
 		}

@@ -19,6 +19,7 @@
 struct answer {
 	struct buf messages;
 	struct buf table;
+	struct buf plan;
 	int code_fd;
 	uint64_t code_bytes;
 };
@@ -27,6 +28,7 @@ static void answer_release(struct answer *a)
 {
 	buf_release(&a->messages);
 	buf_release(&a->table);
+	buf_release(&a->plan);
 	if (a->code_fd >= 0)
 		close(a->code_fd);
 }
@@ -118,6 +120,11 @@ static int add_data(struct scan_child *child, struct answer *a, const struct pac
 		if (buf_failed(&a->table))
 			return client_lie(child, err, "too large a table of rules");
 		return 0;
+	case STREAM_PLAN:
+		buf_add(&a->plan, p->body, p->head.bytes);
+		if (buf_failed(&a->plan))
+			return client_lie(child, err, "too large a plan");
+		return 0;
 	case STREAM_CODE:
 		a->code_bytes += p->head.bytes;
 		if (a->code_bytes > CODE_BYTES_MAX)
@@ -165,7 +172,7 @@ static int take_rules(struct scan_child *child, struct answer *a,
 	int code_fd = a->code_fd;
 
 	if (head->table_bytes != a->table.n || head->code_bytes != a->code_bytes ||
-	    a->code_bytes == 0)
+	    a->code_bytes == 0 || head->plan_bytes != a->plan.n)
 		return client_lie(child, err, "sizes that are not true");
 	TRY(memory_file_seal(code_fd, err));
 	a->code_fd = -1;
@@ -174,7 +181,14 @@ static int take_rules(struct scan_child *child, struct answer *a,
 
 	if (rc == -ERR_CORRUPT)
 		return client_lie(child, err, "%s", why.msg);
-	return rc == 0 ? 0 : err_set(err, (enum err_kind) - rc, "%s", why.msg);
+	if (rc != 0)
+		return err_set(err, (enum err_kind) - rc, "%s", why.msg);
+	if (a->plan.n > 0) {
+		size_t plan_bytes = a->plan.n;
+
+		(*ret)->plan = str_make(buf_steal(&a->plan), plan_bytes);
+	}
+	return 0;
 }
 
 /* Read the whole answer; *ret_rules stays NULL when the rules are refused. */
@@ -224,6 +238,7 @@ int scan_compile(struct scan_child *child, const struct scan_source *sources, si
 	AUTO(answer_release)
 	struct answer a = { .messages = BUF_INIT(MESSAGES_BYTES_MAX),
 			    .table = BUF_INIT(TABLE_BYTES_MAX),
+			    .plan = BUF_INIT(SCAN_PLAN_BYTES_MAX),
 			    .code_fd = -1 };
 	struct packet_compile request = {
 		.entity = options->entity,
@@ -232,11 +247,13 @@ int scan_compile(struct scan_child *child, const struct scan_source *sources, si
 		.retrohunt = options->retrohunt,
 		.refuse_slow = options->refuse_slow,
 		.want_messages = messages != NULL,
+		.want_plan = options->want_plan,
 	};
 	struct iovec part = { &request, sizeof request };
 	int bundle = -1;
 
 	REQUIRE(child->pending == 0);
+	REQUIRE(!options->want_plan || n == 1);
 	TRY(bundle_bytes(sources, n, &request.bundle_bytes, err));
 	TRY(client_begin(child, err));
 	TRY(memory_file_new(&a.code_fd, "weir-rules", err));

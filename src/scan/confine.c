@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 enum {
-	/* The socket, standard streams, two descriptors of each of four requests; and some air. */
-	CONFINE_FILES_MAX = 24,
+	/* The socket, standard streams, those of a request, which are closed before the next; and
+	 * some air. */
+	CONFINE_FILES_MAX = 32,
 	/* The scanning thread's stack and what fragmentation may cost above the watched ceiling. */
 	CONFINE_MEMORY_AIR = 768 << 20,
 };
@@ -209,11 +210,13 @@ static int add_conditional(scmp_filter_ctx ctx)
 	uint64_t pid = (uint64_t)getpid();
 	int rc = 0;
 
-	/* Private memory only: no file is ever mapped, so none can be written through a map. */
+	/* Private memory; and files, but only to read them: none can be written through a map. */
 	rc |= seccomp_rule_add(
 		ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
 		SCMP_A3(SCMP_CMP_MASKED_EQ, 0x0f | MAP_ANONYMOUS, MAP_PRIVATE | MAP_ANONYMOUS),
 		SCMP_A4(SCMP_CMP_MASKED_EQ, 0xffffffff, 0xffffffff));
+	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
+			       SCMP_A2(SCMP_CMP_EQ, PROT_READ), SCMP_A3(SCMP_CMP_EQ, MAP_PRIVATE));
 	/* abort() and nothing else */
 	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 2, SCMP_A0(SCMP_CMP_EQ, pid),
 			       SCMP_A2(SCMP_CMP_EQ, SIGABRT));

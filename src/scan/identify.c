@@ -46,7 +46,7 @@ int scan_identify_send(struct scan_child *child, const struct scan_sample *sampl
 		child->seq--; /* nothing was asked */
 		return rc;
 	}
-	client_pending_add(child, sample->len, true);
+	client_pending_add(child, PENDING_IDENTIFY, sample->len, 0);
 	return 0;
 }
 
@@ -228,8 +228,8 @@ int scan_identify_recv(struct scan_child *child, struct scan_identity *ret, stru
 	struct client_wait wait;
 	struct packet done;
 
-	TRY(client_pending_oldest(child, true, child->pool->options.identify_timeout_ms, &wait,
-				  err));
+	TRY(client_pending_oldest(child, PENDING_IDENTIFY, child->pool->options.identify_timeout_ms,
+				  &wait, err));
 	TRY(read_facts(child, &wait, &facts, &done, err));
 	client_pending_done(child);
 	if (done.head.status != STATUS_OK)

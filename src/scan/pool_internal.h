@@ -33,11 +33,20 @@ enum {
 	CHILD_CAUSE_BYTES = 200
 };
 
-/* One scan or identification under way. */
+enum pending_kind {
+	PENDING_SCAN,
+	PENDING_IDENTIFY,
+	PENDING_MANY
+};
+
+/* One request under way. */
 struct scan_pending {
-	uint64_t len;
+	enum pending_kind kind;
 	int64_t sent_us;
-	bool identifies;
+	struct scan_item one;    /* of all but MANY */
+	struct scan_item *items; /* owned; of MANY */
+	uint32_t count;
+	uint32_t done; /* items answered and told */
 };
 
 struct scan_child {
@@ -46,7 +55,8 @@ struct scan_child {
 	pid_t pid;
 	int pidfd;
 	int sock;
-	int statm; /* /proc/PID/statm */
+	int statm;         /* /proc/PID/statm */
+	struct mark *mark; /* owned mapping */
 	enum child_state state;
 	bool reaped;
 	int status;     /* of waitpid, once reaped */
@@ -65,8 +75,9 @@ struct scan_child {
 	uint32_t pending;    /* of the ring, unanswered; the oldest is seq - pending + 1 */
 	int64_t answered_us; /* when the last answer came */
 	struct scan_pending ring[SCAN_DEPTH];
+	uint32_t looks;                       /* samples scanned */
 	struct scan_rules *slots[SCAN_SLOTS]; /* references */
-	uint32_t *seen[SCAN_SLOTS];           /* by rule: the scan it last hit in */
+	uint32_t *seen[SCAN_SLOTS];           /* by rule: the look it last hit in */
 	uint8_t room[PACKET_BYTES_MAX];
 };
 
@@ -129,17 +140,45 @@ enum {
 /* ---- scan.c: requests that may be under way together ---- */
 
 /* The request of child->seq was sent. */
-void client_pending_add(struct scan_child *child, uint64_t len, bool identifies);
+void client_pending_add(struct scan_child *child, enum pending_kind kind, uint64_t len,
+			uint32_t slots);
+/* The same of many samples; takes the items over. */
+void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n);
 struct client_wait {
 	uint32_t seq;
-	uint64_t sample_bytes;
+	struct scan_pending *pending;
 	int64_t deadline_us;
 };
 /* Whose answer comes next; it must be of that kind. ERR_DIED: the child is dead. */
-MUST_USE int client_pending_oldest(const struct scan_child *child, bool identifies,
+MUST_USE int client_pending_oldest(struct scan_child *child, enum pending_kind kind,
 				   uint32_t timeout_ms, struct client_wait *ret, struct err *err);
 /* Its DONE is here. */
 void client_pending_done(struct scan_child *child);
+
+/* ---- hits.c: hits as a child tells them, and what may be believed of them ---- */
+
+struct hit_reader {
+	struct scan_child *child;
+	struct scan_result *result;
+	struct scan_found *found; /* where failures go; NULL: there can be none */
+	const struct scan_item *items;
+	uint32_t count;
+	uint32_t least; /* items below this were finished before */
+	uint32_t look_first;
+	/* The last record. */
+	bool has_last;
+	bool last_failed;
+	uint32_t item;
+	uint8_t slot;
+	size_t matches;
+};
+/* To read an answer to this request; empties result. */
+struct hit_reader hit_reader_make(struct scan_child *child, const struct scan_pending *pending,
+				  struct scan_result *result, struct scan_found *found);
+/* Add the hits of one packet. NULL, or what is wrong with these bytes. */
+const char *hit_reader_add(struct hit_reader *r, const uint8_t *at, size_t left);
+/* All are read: link matches to hits. */
+void hit_reader_end(struct hit_reader *r);
 
 /* A memory file with these bytes, sealed against every change. */
 MUST_USE int memory_file_new(int *ret_fd, const char *name, struct err *err);
@@ -152,7 +191,8 @@ struct scan_rules {
 	_Atomic uint32_t refs;
 	int code_fd; /* owned, sealed */
 	uint64_t code_bytes;
-	uint32_t uses; /* facts its sources name */
+	struct str plan; /* owned */
+	uint32_t uses;   /* facts its sources name */
 	uint32_t count;
 	struct scan_rule *rules; /* owned; texts point into `table` */
 	struct str *tags;        /* owned */

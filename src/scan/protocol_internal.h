@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include "base/err.h"
+#include "scan/many.h"
 #include "scan/unpack.h"
 
 /*
@@ -15,10 +16,10 @@
  * there is one version (PROTOCOL_VERSION, checked by HELLO).
  *
  *   parent              child
- *   HELLO         ->
+ *   HELLO fd      ->            fd: the page of struct mark
  *                 <-    READY, or REFUSED with the reason as text
  *   COMPILE fd    ->            fd: the source bundle (below)
- *                 <-    DATA(messages)* DATA(table)* DATA(code)* DONE
+ *                 <-    DATA(messages)* DATA(table)* DATA(code)* DATA(plan)* DONE
  *   LOAD [fd]     ->            fd: the code of an earlier COMPILE
  *                 <-    DONE
  *   IDENTIFY fd   ->            fd: the file that holds the sample
@@ -27,11 +28,13 @@
  *                 <-    DONE
  *   SCAN fd [fd]  ->            second fd: the facts, when over PACKET_INLINE_MAX
  *                 <-    DATA(hits)* DONE hits
+ *   MANY fd+      ->            the files that hold the samples
+ *                 <-    DATA(found)* DONE found
  *   UNPACK fd     ->
  *                 <-    DATA(records)* DONE
  *
  * Every request has a sequence number, its answer repeats it; up to SCAN_DEPTH
- * IDENTIFYs and SCANs may be unanswered, anything else only when nothing is. An answer is
+ * IDENTIFYs, SCANs and MANYs may be unanswered, anything else only when nothing is. An answer is
  * any number of DATA packets and one DONE; an answer whose DONE is not STATUS_OK
  * voids its DATA. The parent checks all of it and kills a child that deviates;
  * the child exits when a request is malformed, as that is a bug.
@@ -43,7 +46,9 @@
  * each source its namespace and its text.
  * Table: per rule { u32 source, u32 flags, u32 name bytes, u32 metadata bytes,
  * u32 tags }, tags x u32 bytes, name, metadata, tags.
- * Hits: { u8 slot, u8 cut, u16 matches, u32 rule }, matches x { u64 offset, u64 len }.
+ * Hits: { u8 slot, u8 cut, u16 matches, u32 rule, u32 item, u32 status }, matches x { u64 offset,
+ * u64 len }. Found: { u32 items finished, … }, then hits of items in their order, and within one in
+ * that of slots; those of the last item may go on in the next packet.
  * Facts of SCAN: the texts of enum fact in its order, without separators.
  * Facts of IDENTIFY: engine_facts.object; the failure says why there are none.
  * Records of UNPACK: { u8 kind, u8 how, u16 flags, u32 bytes }, then the bytes; one never
@@ -54,11 +59,11 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "the fields below are copied as they are");
 
 enum {
-	PROTOCOL_VERSION = 2,
+	PROTOCOL_VERSION = 3,
 	PROTOCOL_FD = 3,               /* the child's end */
 	PACKET_BYTES_MAX = 60 * 1024,  /* fits the kernel's default send buffer thrice */
 	PACKET_INLINE_MAX = 12 * 1024, /* SCAN_DEPTH of these fit the send buffer: no deadlock */
-	PACKET_FDS_MAX = 2,
+	PACKET_FDS_MAX = SCAN_MANY_FILES,
 	RECEIVE_WAKE_MS = 50, /* how late a deadline may be noticed */
 };
 
@@ -69,6 +74,7 @@ enum packet_type {
 	PACKET_IDENTIFY,
 	PACKET_PROBE,
 	PACKET_SCAN,
+	PACKET_MANY,
 	PACKET_UNPACK,
 	PACKET_READY = 0x40,
 	PACKET_REFUSED,
@@ -81,6 +87,8 @@ enum packet_stream {
 	STREAM_MESSAGES,
 	STREAM_TABLE,
 	STREAM_CODE,
+	STREAM_PLAN,
+	STREAM_FOUND,
 	STREAM_HITS,
 	STREAM_FACTS,
 	STREAM_RECORDS
@@ -116,7 +124,7 @@ struct packet_compile {
 	uint8_t retrohunt;
 	uint8_t refuse_slow;
 	uint8_t want_messages;
-	uint8_t reserved;
+	uint8_t want_plan; /* of the only source */
 	uint64_t bundle_bytes;
 };
 
@@ -127,6 +135,7 @@ struct packet_compiled {
 	uint64_t messages_bytes;
 	uint64_t table_bytes;
 	uint64_t code_bytes;
+	uint64_t plan_bytes; /* 0: none was wanted, or the engine failed to make one */
 };
 
 struct packet_bundle_entry {
@@ -189,6 +198,7 @@ struct packet_scan {
 	struct packet_sample sample;
 	int64_t submissions;
 	uint32_t new_file;
+	uint32_t slots; /* bit 1 << slot */
 	uint32_t fact_bytes[FACT_TEXTS];
 };
 
@@ -202,11 +212,36 @@ struct packet_hit {
 	uint8_t cut;
 	uint16_t matches;
 	uint32_t rule;
+	uint32_t item;   /* 0 in SCAN */
+	uint32_t status; /* of MANY: not STATUS_OK: no hit, but this slot failed */
 };
 
 struct packet_match {
 	uint64_t offset;
 	uint64_t len;
+};
+
+/* Body of MANY: as many as fit. */
+struct packet_item {
+	uint64_t offset;
+	uint32_t len;
+	uint16_t slots;
+	uint16_t file; /* which of the packet's descriptors */
+};
+
+/* Before the hits of each packet of found. */
+struct packet_found {
+	uint32_t done; /* items from the first one that are finished */
+	uint32_t reserved;
+	uint64_t scan_us; /* since the packet before */
+};
+
+/*
+ * One page that parent and child share, so that the one knows what the other was
+ * at when it ended: number of the request, shifted by 32, and the item.
+ */
+struct mark {
+	_Atomic uint64_t at;
 };
 
 /* The passwords follow, one after the other. */

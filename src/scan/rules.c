@@ -27,6 +27,7 @@ struct scan_rules *scan_rules_unref(struct scan_rules *r)
 	free(r->rules);
 	free(r->tags);
 	free(r->table);
+	free((void *)(uintptr_t)r->plan.p);
 	free(r);
 	return NULL;
 }
@@ -45,6 +46,16 @@ const struct scan_rule *scan_rules_at(const struct scan_rules *r, uint32_t index
 uint64_t scan_rules_bytes(const struct scan_rules *r)
 {
 	return r->code_bytes;
+}
+
+bool scan_rules_asks_facts(const struct scan_rules *r)
+{
+	return r->uses != 0;
+}
+
+struct str scan_rules_plan(const struct scan_rules *r)
+{
+	return r->plan;
 }
 
 static bool is_identifier(struct str s)

@@ -9,10 +9,6 @@
 
 /* The parent's side of LOAD, SCAN and PROBE. */
 
-enum {
-	HITS_GROW = 64,
-};
-
 /* ---- Requests with one packet of answer ---- */
 
 static int call(struct scan_child *child, enum packet_type type, const struct iovec *part,
@@ -79,31 +75,51 @@ int scan_probe(struct scan_child *child, const struct scan_sample *sample, struc
 
 /* ---- Under way ---- */
 
-void client_pending_add(struct scan_child *child, uint64_t len, bool identifies)
+static void pending_add(struct scan_child *child, struct scan_pending pending)
 {
-	child->ring[child->seq % SCAN_DEPTH] =
-		(struct scan_pending){ len, clock_mono_us(clock_system()), identifies };
+	pending.sent_us = clock_mono_us(clock_system());
+	child->ring[child->seq % SCAN_DEPTH] = pending;
 	child->pending++;
 }
 
-int client_pending_oldest(const struct scan_child *child, bool identifies, uint32_t timeout_ms,
+void client_pending_add(struct scan_child *child, enum pending_kind kind, uint64_t len,
+			uint32_t slots)
+{
+	pending_add(child, (struct scan_pending){
+				   .kind = kind,
+				   .one = { .len = (uint32_t)len, .slots = (uint16_t)slots },
+				   .count = 1 });
+}
+
+void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n)
+{
+	pending_add(child,
+		    (struct scan_pending){ .kind = PENDING_MANY, .items = items, .count = n });
+}
+
+int client_pending_oldest(struct scan_child *child, enum pending_kind kind, uint32_t timeout_ms,
 			  struct client_wait *ret, struct err *err)
 {
 	REQUIRE(child->pending > 0);
 	uint32_t seq = child->seq - child->pending + 1;
-	const struct scan_pending *oldest = &child->ring[seq % SCAN_DEPTH];
+	struct scan_pending *oldest = &child->ring[seq % SCAN_DEPTH];
 	int64_t start_us =
 		oldest->sent_us > child->answered_us ? oldest->sent_us : child->answered_us;
 
-	REQUIRE(oldest->identifies == identifies);
+	REQUIRE(oldest->kind == kind);
 	if (child->dead)
 		return err_set(err, ERR_DIED, "scan child %d: %s", (int)child->pid, child->cause);
-	*ret = (struct client_wait){ seq, oldest->len, start_us + (int64_t)timeout_ms * 1000 };
+	*ret = (struct client_wait){ seq, oldest, start_us + (int64_t)timeout_ms * 1000 };
 	return 0;
 }
 
 void client_pending_done(struct scan_child *child)
 {
+	struct scan_pending *oldest = &child->ring[(child->seq - child->pending + 1) % SCAN_DEPTH];
+
+	free(oldest->items);
+	oldest->items = NULL;
+	child->looks += oldest->count;
 	child->answered_us = clock_mono_us(clock_system());
 	child->pending--;
 }
@@ -130,18 +146,20 @@ static int send_large(struct scan_child *child, const struct iovec *parts, size_
 }
 
 int scan_send(struct scan_child *child, const struct scan_sample *sample,
-	      const struct scan_facts *facts, struct err *err)
+	      const struct scan_facts *facts, uint32_t slots, struct err *err)
 {
 	const struct str texts[FACT_TEXTS] = { facts->file_name, facts->file_type, facts->md5,
 					       facts->sha1,      facts->sha256,    facts->tags,
 					       facts->imphash,   facts->ssdeep,    facts->vt };
 	struct packet_scan request = { .sample = { sample->offset, sample->len },
 				       .submissions = facts->submissions,
-				       .new_file = facts->new_file };
+				       .new_file = facts->new_file,
+				       .slots = slots };
 	struct iovec parts[1 + FACT_TEXTS] = { { &request, sizeof request } };
 	uint64_t bytes = sizeof request;
 
 	REQUIRE(child->pending < SCAN_DEPTH);
+	REQUIRE(slots >> SCAN_SLOTS == 0);
 	TRY(client_check_sample(sample, err));
 	for (unsigned i = 0; i < FACT_TEXTS; i++) {
 		if (texts[i].n > LIMIT_SAMPLE_BYTES)
@@ -160,124 +178,24 @@ int scan_send(struct scan_child *child, const struct scan_sample *sample,
 		child->seq--; /* nothing was asked */
 		return rc;
 	}
-	client_pending_add(child, sample->len, false);
+	client_pending_add(child, PENDING_SCAN, sample->len, slots);
 	return 0;
 }
 
-void scan_result_release(struct scan_result *r)
-{
-	free(r->hits);
-	free(r->match_pool);
-	*r = (struct scan_result){ 0 };
-}
-
-static void *grow(void *p, size_t *cap, size_t need, size_t size)
-{
-	size_t wanted = *cap > 0 ? *cap : HITS_GROW;
-
-	while (wanted < need)
-		wanted *= 2;
-	mem_must_grow(&p, wanted, size);
-	*cap = wanted;
-	return p;
-}
-
-/* One answer being read: what it may hold, and how far it is. */
-struct hit_reader {
-	struct scan_child *child;
-	struct scan_result *result;
-	uint64_t sample_bytes;
-	uint32_t seq;
-	size_t matches;
-};
-
-static const char *read_matches(struct hit_reader *r, const uint8_t *at, unsigned n)
-{
-	struct scan_result *result = r->result;
-	struct packet_match m, before = { 0, 0 };
-
-	if (r->matches + n > result->match_cap)
-		result->match_pool = grow(result->match_pool, &result->match_cap, r->matches + n,
-					  sizeof *result->match_pool);
-	for (unsigned i = 0; i < n; i++, before = m) {
-		memcpy(&m, at + i * sizeof m, sizeof m);
-		if (m.len > r->sample_bytes || m.offset > r->sample_bytes - m.len)
-			return "a match outside the sample";
-		if (i > 0 && (m.offset < before.offset ||
-			      (m.offset == before.offset && m.len <= before.len)))
-			return "matches out of order";
-		result->match_pool[r->matches++] = (struct scan_match){ m.offset, m.len };
-	}
-	return NULL;
-}
-
-/* NULL, or what is wrong with these bytes. */
-static const char *read_hits(struct hit_reader *r, const uint8_t *at, size_t left)
-{
-	struct scan_result *result = r->result;
-	struct packet_hit head;
-
-	while (left > 0) {
-		if (left < sizeof head)
-			return "a hit cut short";
-		memcpy(&head, at, sizeof head);
-		at += sizeof head;
-		left -= sizeof head;
-		if (head.slot >= SCAN_SLOTS || r->child->slots[head.slot] == NULL ||
-		    head.rule >= r->child->slots[head.slot]->count ||
-		    r->child->slots[head.slot]->rules[head.rule].is_private)
-			return "a hit of a rule that is not loaded";
-		if (r->child->seen[head.slot][head.rule] == r->seq)
-			return "a hit told twice";
-		r->child->seen[head.slot][head.rule] = r->seq;
-		if (head.matches > SCAN_MATCHES_MAX || head.cut > 1 ||
-		    left < head.matches * sizeof(struct packet_match))
-			return "a hit with wrong counts";
-		const char *wrong = read_matches(r, at, head.matches);
-
-		if (wrong != NULL)
-			return wrong;
-		at += head.matches * sizeof(struct packet_match);
-		left -= head.matches * sizeof(struct packet_match);
-		if (result->hit_count == result->hit_cap)
-			result->hits = grow(result->hits, &result->hit_cap, result->hit_count + 1,
-					    sizeof *result->hits);
-		result->hits[result->hit_count++] = (struct scan_hit){
-			.slot = head.slot,
-			.rule = head.rule,
-			.matches_cut = head.cut,
-			.match_count = head.matches,
-		};
-	}
-	return NULL;
-}
-
-/* The pool of matches stands still now: point into it. */
-static void link_matches(struct scan_result *result)
-{
-	struct scan_match *at = result->match_pool;
-
-	for (size_t i = 0; i < result->hit_count; i++) {
-		result->hits[i].matches = at;
-		if (result->hits[i].match_count > 0)
-			at += result->hits[i].match_count;
-	}
-}
-
 /* Read packets up to DONE; *ret_done is in child->room. */
-static int read_answer(struct hit_reader *r, int64_t deadline_us, struct packet *ret_done,
-		       struct err *err)
+static int read_answer(struct hit_reader *r, uint32_t seq, int64_t deadline_us,
+		       struct packet *ret_done, struct err *err)
 {
 	struct scan_child *child = r->child;
 	uint32_t timeout_ms = child->scan_timeout_ms;
 
 	for (;;) {
-		TRY(client_recv(child, r->seq, deadline_us, timeout_ms, ret_done, err));
+		TRY(client_recv(child, seq, deadline_us, timeout_ms, ret_done, err));
 		if (ret_done->head.type == PACKET_DONE)
 			return 0;
 		if (ret_done->head.stream != STREAM_HITS || ret_done->head.bytes == 0)
 			return client_lie(child, err, "data of kind %u", ret_done->head.stream);
-		const char *wrong = read_hits(r, ret_done->body, ret_done->head.bytes);
+		const char *wrong = hit_reader_add(r, ret_done->body, ret_done->head.bytes);
 
 		if (wrong != NULL)
 			return client_lie(child, err, "%s", wrong);
@@ -295,13 +213,11 @@ int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err
 	struct packet_scanned scanned;
 
 	ret->hit_count = 0;
-	TRY(client_pending_oldest(child, false, child->scan_timeout_ms, &wait, err));
+	TRY(client_pending_oldest(child, PENDING_SCAN, child->scan_timeout_ms, &wait, err));
 
-	struct hit_reader r = {
-		.child = child, .result = ret, .sample_bytes = wait.sample_bytes, .seq = wait.seq
-	};
+	struct hit_reader r = hit_reader_make(child, wait.pending, ret, NULL);
 
-	TRY(read_answer(&r, wait.deadline_us, &done, err));
+	TRY(read_answer(&r, wait.seq, wait.deadline_us, &done, err));
 	client_pending_done(child);
 	if (done.head.status != STATUS_OK) {
 		ret->hit_count = 0;
@@ -311,11 +227,11 @@ int scan_recv(struct scan_child *child, struct scan_result *ret, struct err *err
 		return client_lie(child, err, "an end of %u bytes", done.head.bytes);
 	memcpy(&scanned, done.body, sizeof scanned);
 	const char *wrong =
-		read_hits(&r, done.body + sizeof scanned, done.head.bytes - sizeof scanned);
+		hit_reader_add(&r, done.body + sizeof scanned, done.head.bytes - sizeof scanned);
 
 	if (wrong != NULL)
 		return client_lie(child, err, "%s", wrong);
-	link_matches(ret);
+	hit_reader_end(&r);
 	ret->scan_us = scanned.scan_us;
 	return 0;
 }

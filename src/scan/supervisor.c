@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -93,7 +94,48 @@ static void child_free(struct scan_child *child)
 		close(child->sock);
 	if (child->statm >= 0)
 		close(child->statm);
+	if (child->mark != NULL)
+		munmap(child->mark, sizeof *child->mark);
+	for (unsigned i = 0; i < SCAN_DEPTH; i++)
+		free(child->ring[i].items);
 	free(child);
+}
+
+/* The page that it and we share; its size is sealed, so that looking into it is safe. */
+static int mark_new(struct mark **ret, int *ret_fd, struct err *err)
+{
+	int fd;
+
+	TRY(memory_file_new(&fd, "weir-mark", err));
+	void *p = MAP_FAILED;
+
+	if (ftruncate(fd, sizeof **ret) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+		p = mmap(NULL, sizeof **ret, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED) {
+		int rc = err_sys(err, errno, "sharing a page with a scan child");
+
+		close(fd);
+		return rc;
+	}
+	*ret = p;
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Our first words. If they do not arrive the child is dead, and its pidfd will say so. */
+static int greet(struct scan_child *child, struct err *err)
+{
+	struct packet_hello hello = { .version = PROTOCOL_VERSION,
+				      .memory_max = child->pool->options.memory_max };
+	struct iovec part = { &hello, sizeof hello };
+	int fd;
+
+	TRY(mark_new(&child->mark, &fd, err));
+	(void)!packet_send(child->sock, (struct packet_head){ .type = PACKET_HELLO, .fds = 1 },
+			   &part, 1, &fd, 0, NULL);
+	close(fd);
+	return 0;
 }
 
 /* Sockets are made here, so both ends' recorded peer is this process. */
@@ -129,20 +171,16 @@ static int child_new(struct scan_pool *pool, struct scan_child **ret, struct err
 	child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
 	(void)snprintf(path, sizeof path, "/proc/%d/statm", (int)child->pid);
 	child->statm = open(path, O_RDONLY | O_CLOEXEC);
-	if (child->pidfd < 0 || child->statm < 0) {
+	if (child->pidfd < 0 || child->statm < 0)
 		rc = err_sys(err, errno, "watching a scan child");
+	else
+		rc = greet(child, err);
+	if (rc != 0) {
 		kill(child->pid, SIGKILL);
 		waitpid(child->pid, NULL, 0);
 		child_free(child);
 		return rc;
 	}
-	struct packet_hello hello = { .version = PROTOCOL_VERSION,
-				      .memory_max = pool->options.memory_max };
-	struct iovec part = { &hello, sizeof hello };
-
-	/* If this fails the child is dead, and its pidfd will say so. */
-	(void)!packet_send(child->sock, (struct packet_head){ .type = PACKET_HELLO }, &part, 1,
-			   NULL, 0, NULL);
 	*ret = child;
 	return 0;
 }
@@ -177,20 +215,25 @@ static bool wants_child(const struct scan_pool *pool) MUST_HOLD(&pool->lock)
 
 /* ---- Watch ---- */
 
+/* Of its own memory. */
 static uint64_t resident_bytes(int statm)
 {
 	char text[128];
 	ssize_t n = pread(statm, text, sizeof text - 1, 0);
-	struct str rest, field, resident = { NULL, 0 };
-	uint64_t pages;
+	struct str rest, field;
+	uint64_t pages[3] = { 0 };
 
-	/* "size resident …", in pages */
+	/* "size resident shared …", in pages; shared are those of files, which the kernel can drop
+	 */
 	rest = str_make(text, n > 0 ? (size_t)n : 0);
-	for (unsigned i = 0; i < 2 && str_split(&rest, ' ', &field); i++)
-		resident = field;
-	if (!str_to_u64(resident, UINT64_MAX / 65536, &pages))
-		return 0;
-	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	for (unsigned i = 0; i < 3; i++) {
+		if (!str_split(&rest, ' ', &field) ||
+		    !str_to_u64(field, UINT64_MAX / 65536, &pages[i]))
+			return 0;
+	}
+	uint64_t own = pages[1] > pages[2] ? pages[1] - pages[2] : 0;
+
+	return own * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void watch(struct scan_child *child)

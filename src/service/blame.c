@@ -108,18 +108,18 @@ static int take_child(struct inquiry *q, struct scan_child **ret, struct err *er
 /* ---- One scan in a child of its own ---- */
 
 static int scan_in(struct inquiry *q, struct scan_child *child,
-		   struct scan_rules *const parts[SCAN_SLOTS], struct scan_result *result,
+		   struct scan_rules *const parts[SCAN_SLOTS_LIVE], struct scan_result *result,
 		   struct err *err)
 {
 	struct scan_facts facts = hunt_job_facts(q->job);
 
 	scan_child_limit(child, q->limit_ms);
-	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
+	for (unsigned slot = 0; slot < SCAN_SLOTS_LIVE; slot++) {
 		/* A child that survived may still hold what it was given before: NULL empties. */
 		if (scan_loaded(child, slot) != parts[slot])
 			TRY(scan_load(child, slot, parts[slot], err));
 	}
-	TRY(scan_send(child, &q->job->sample, &facts, err));
+	TRY(scan_send(child, &q->job->sample, &facts, SCAN_LIVE_SLOTS, err));
 	return scan_recv(child, result, err);
 }
 
@@ -130,7 +130,7 @@ enum ending {
 };
 
 /* An error: it could not be tried. */
-static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOTS],
+static int scan_once(struct inquiry *q, struct scan_rules *const parts[SCAN_SLOTS_LIVE],
 		     struct scan_result *result, enum ending *ret, struct err *err)
 {
 	struct scan_child *child;
@@ -178,12 +178,12 @@ static int sample_is_guilty(struct inquiry *q, bool *ret, struct err *err)
 
 static int whole_set(struct inquiry *q, const struct live_set *set, bool *ret_ran, struct err *err)
 {
-	struct scan_rules *parts[SCAN_SLOTS];
+	struct scan_rules *parts[SCAN_SLOTS_LIVE];
 	struct scan_result result = { 0 };
 	enum ending end;
 	int rc;
 
-	for (unsigned i = 0; i < SCAN_SLOTS; i++)
+	for (unsigned i = 0; i < SCAN_SLOTS_LIVE; i++)
 		parts[i] = set->parts[i] ? set->parts[i]->rules : NULL;
 	rc = scan_once(q, parts, &result, &end, err);
 	*ret_ran = rc == 0 && end == RAN;
@@ -243,7 +243,7 @@ static int compile_suspects(struct inquiry *q, const struct suspect *suspects, s
 static int try_suspects(struct inquiry *q, const struct suspect *suspects, size_t n,
 			enum ending *ret, struct err *err)
 {
-	struct scan_rules *parts[SCAN_SLOTS] = { NULL };
+	struct scan_rules *parts[SCAN_SLOTS_LIVE] = { NULL };
 	struct scan_result result = { 0 };
 	int rc = compile_suspects(q, suspects, n, &parts[0], err);
 
@@ -272,7 +272,7 @@ static int harms_anyway(struct inquiry *q, const struct suspect *suspect, bool *
 			struct err *err)
 {
 	static const char text[] = "An ordinary text, which nobody made to do harm.\n";
-	struct scan_rules *parts[SCAN_SLOTS] = { NULL };
+	struct scan_rules *parts[SCAN_SLOTS_LIVE] = { NULL };
 	const struct scan_sample sample = q->job->sample;
 	struct scan_result result = { 0 };
 	int fd = memfd_create("ordinary", MFD_CLOEXEC);
@@ -497,12 +497,12 @@ static int gather(struct inquiry *q, struct sql_conn *conn, const struct live_se
 	struct live_teller teller;
 	size_t max = 0;
 
-	for (unsigned i = 0; i < SCAN_SLOTS; i++)
+	for (unsigned i = 0; i < SCAN_SLOTS_LIVE; i++)
 		max += set->parts[i] ? set->parts[i]->source_count : 0;
 	q->suspects = arena_must(q->arena, (max + 1) * sizeof *q->suspects);
 	q->accused = arena_must(q->arena, (max + 1) * sizeof *q->accused);
 	q->slow = arena_must(q->arena, (max + 1) * sizeof *q->slow);
-	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
+	for (unsigned slot = 0; slot < SCAN_SLOTS_LIVE; slot++) {
 		const struct live_part *part = set->parts[slot];
 
 		for (size_t i = 0; part && i < part->source_count; i++) {

@@ -61,7 +61,7 @@ static int worker_ready(struct worker *w, int64_t generation, struct err *err)
 	set = liveset_take(w->hunt->svc, generation);
 	if (!set)
 		return err_set(err, ERR_CLOSED, "stopping");
-	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++) {
+	for (unsigned slot = 0; slot < SCAN_SLOTS_LIVE; slot++) {
 		struct scan_rules *rules = set->parts[slot] ? set->parts[slot]->rules : NULL;
 		int rc = scan_loaded(w->child, slot) == rules
 				 ? 0
@@ -137,7 +137,7 @@ static int worker_send_scan(struct worker *w, struct hunt_job *job, struct err *
 {
 	struct scan_facts facts = hunt_job_facts(job);
 
-	TRY(scan_send(w->child, &job->sample, &facts, err));
+	TRY(scan_send(w->child, &job->sample, &facts, SCAN_LIVE_SLOTS, err));
 	job->set = w->set;
 	atomic_fetch_add(&w->set->refs, 1);
 	return 0;

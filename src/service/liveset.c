@@ -57,7 +57,7 @@ static struct live_part *live_part_unref(struct live_part *part)
 struct live_set *live_set_unref(struct live_set *set)
 {
 	if (set && atomic_fetch_sub(&set->refs, 1) == 1) {
-		for (unsigned i = 0; i < SCAN_SLOTS; i++)
+		for (unsigned i = 0; i < SCAN_SLOTS_LIVE; i++)
 			live_part_unref(set->parts[i]);
 		free(set->base_stale);
 		free(set);
@@ -67,7 +67,7 @@ struct live_set *live_set_unref(struct live_set *set)
 
 bool live_set_counts(const struct live_set *set, unsigned slot, uint32_t source)
 {
-	REQUIRE(slot < SCAN_SLOTS && set->parts[slot]);
+	REQUIRE(slot < SCAN_SLOTS_LIVE && set->parts[slot]);
 	REQUIRE(source < set->parts[slot]->source_count);
 	return slot != 0 || !set->base_stale[source];
 }
@@ -416,7 +416,7 @@ static void publish(struct liveset *l, struct live_set *set, int64_t covers, boo
 	struct live_set *old;
 	int64_t rules = 0;
 
-	for (unsigned i = 0; i < SCAN_SLOTS; i++)
+	for (unsigned i = 0; i < SCAN_SLOTS_LIVE; i++)
 		rules += set->parts[i] ? (int64_t)scan_rules_count(set->parts[i]->rules) : 0;
 	metric_set(METRIC_live_generation, set->generation);
 	metric_set(METRIC_live_rules, rules);

@@ -48,8 +48,8 @@ struct live_part {
 struct live_set {
 	_Atomic uint32_t refs;
 	int64_t generation;
-	struct live_part *parts[SCAN_SLOTS]; /* base, delta; either may be NULL: no rules */
-	bool *base_stale;                    /* by source of the base */
+	struct live_part *parts[SCAN_SLOTS_LIVE]; /* base, delta; either may be NULL: no rules */
+	bool *base_stale;                         /* by source of the base */
 };
 
 MUST_USE int liveset_start(struct service *svc, struct err *err);

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "corpus.h"
 #include "hunt.h"
 #include "liveset.h"
 #include "report_cache.h"
@@ -130,6 +131,7 @@ static int service_open_parts(struct service *svc, struct err *err)
 	svc->usage = usage_new();
 	svc->audit = audit_log_new();
 	TRY(files_finish_erasures(svc, &left, err));
+	TRY(corpus_start(svc, err));
 	TRY(open_scanning(svc, err));
 	svc->erasures_left = left > 0;
 	return background_start(svc, err);
@@ -202,6 +204,7 @@ void service_close(struct service *svc)
 	hunt_free(svc);
 	liveset_free(svc);
 	scan_pool_close(svc->scan);
+	corpus_free(svc);
 	audit_log_free(svc->audit);
 	usage_free(svc->usage);
 	user_cache_free(svc->users);

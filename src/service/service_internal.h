@@ -9,6 +9,7 @@
 struct hunt;
 struct unpack_stage;
 struct liveset;
+struct corpus;
 struct pool;
 struct user_cache;
 struct usage;
@@ -56,6 +57,7 @@ struct service {
 				   only */
 	struct pool *pool;      /* blocking work */
 	struct scan_pool *scan;
+	struct corpus *corpus; /* the index: which segments there are */
 	struct report_cache *reports;
 	struct user_cache *users;
 	struct usage *usage;

@@ -91,7 +91,7 @@ static inline void send_sample(struct scan_child *child, struct scan_sample samp
 {
 	struct err err = { 0 };
 
-	if (scan_send(child, &sample, facts, &err) != 0)
+	if (scan_send(child, &sample, facts, SCAN_ALL_SLOTS, &err) != 0)
 		fail_msg("%s", err.msg);
 }
 

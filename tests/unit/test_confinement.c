@@ -228,6 +228,21 @@ static bool try_map_file(void)
 	return mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, world.file, 0) != MAP_FAILED;
 }
 
+static bool try_map_code(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, world.file, 0) != MAP_FAILED;
+}
+
+static bool try_map_writable(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, world.file, 0) != MAP_FAILED;
+}
+
+static bool try_map_shared_to_read(void)
+{
+	return mmap(NULL, 4096, PROT_READ, MAP_SHARED, world.file, 0) != MAP_FAILED;
+}
+
 static bool try_map_shared(void)
 {
 	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, world.file, 0) != MAP_FAILED;
@@ -449,8 +464,10 @@ static const struct attempt {
 #if !WEIR_SANITIZED
 	{ "memory bomb", try_memory_bomb, REFUSED },
 #endif
-	{ "map a file", try_map_file, -SIGSYS },
+	{ "map a file as code", try_map_code, -SIGSYS },
+	{ "map a file writable", try_map_writable, -SIGSYS },
 	{ "map a file shared", try_map_shared, -SIGSYS },
+	{ "map a file shared, to read it", try_map_shared_to_read, -SIGSYS },
 	{ "write to a held file", try_write_file, -SIGSYS },
 	{ "pwrite to a held file", try_pwrite_file, -SIGSYS },
 	{ "ftruncate a held file", try_truncate_file, -SIGSYS },
@@ -543,7 +560,9 @@ static void the_attempts_are_real(void **state)
 		{ "bind", try_bind_tcp, ESCAPED },
 		{ "kill another", try_kill_bystander, ESCAPED },
 		{ "a new thread", try_thread, ESCAPED },
-		{ "map a file", try_map_file, ESCAPED },
+		{ "map a file shared", try_map_shared, ESCAPED },
+		{ "map a file shared, to read it", try_map_shared_to_read, ESCAPED },
+		{ "map a file writable", try_map_writable, ESCAPED },
 		{ "memfd_create", try_memfd, ESCAPED },
 		{ "dup", try_dup, ESCAPED },
 		{ "stat", try_stat, ESCAPED },
@@ -571,7 +590,7 @@ static bool try_what_is_needed(void)
 	void *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return p != MAP_FAILED && mprotect(p, 1 << 20, PROT_READ | PROT_EXEC) == 0 &&
-	       munmap(p, 1 << 20) == 0 && pread(world.file, &byte, 1, 0) == 1 &&
+	       munmap(p, 1 << 20) == 0 && try_map_file() && pread(world.file, &byte, 1, 0) == 1 &&
 	       close(world.file) == 0 && malloc(1 << 20) != NULL;
 }
 

@@ -38,7 +38,7 @@ static size_t sources_of_newest(struct fixture *f)
 	size_t n = 0;
 
 	assert_non_null(set);
-	for (unsigned slot = 0; slot < SCAN_SLOTS; slot++)
+	for (unsigned slot = 0; slot < SCAN_SLOTS_LIVE; slot++)
 		for (size_t i = 0; set->parts[slot] && i < set->parts[slot]->source_count; i++)
 			n += live_set_counts(set, slot, (uint32_t)i);
 	live_set_unref(set);

@@ -348,7 +348,7 @@ static void samples_that_cannot_be_read(void **state)
 	recv_result(child, &result); /* the next one is not touched by it */
 	assert_int_equal(result.hit_count, 1);
 	cut.len = UINT64_MAX;
-	assert_int_equal(scan_send(child, &cut, &no_facts, &err), -ERR_TOO_LARGE);
+	assert_int_equal(scan_send(child, &cut, &no_facts, SCAN_ALL_SLOTS, &err), -ERR_TOO_LARGE);
 	assert_false(scan_child_is_dead(child));
 	scan_result_release(&result);
 	close(write_only.fd);

@@ -112,7 +112,7 @@ static void a_child_killed_in_mid_scan(void **state)
 	assert_string_equal(scan_child_cause(child), "killed by signal 9 (KILL)");
 	assert_true(scan_child_is_struck(child));
 	assert_int_equal(scan_pool_deaths(pool), deaths + 1);
-	assert_int_equal(scan_send(child, &sample, &no_facts, &err), -ERR_DIED);
+	assert_int_equal(scan_send(child, &sample, &no_facts, SCAN_ALL_SLOTS, &err), -ERR_DIED);
 	scan_child_give(pool, child);
 	child = child_with(pool, "rule a { condition: true }");
 	assert_int_equal(hits_with(child, "x", &no_facts), 1);

@@ -26,7 +26,8 @@ struct scan_pool_options {
 	const char *program;      /* run as `program scan-child`; NULL: /proc/self/exe */
 	uint32_t children_max;    /* processes at once, spare included; one near jobs_max is
 				     not counted, so that its successor is warm in time */
-	uint64_t memory_max;      /* resident bytes of a child beyond which it is killed */
+	uint64_t memory_max;      /* resident bytes of a child's own beyond which it is killed;
+				     files that it maps are not counted */
 	uint32_t scan_timeout_ms; /* wall time of one scan */
 	uint32_t compile_timeout_ms;
 	uint32_t identify_timeout_ms;
@@ -103,12 +104,25 @@ struct scan_rule {
 
 /* A compiled set: serialized code in a memory file, and its table of rules. Immutable, counted, any
  * thread. */
+enum {
+	SCAN_PLAN_BYTES_MAX = 64 << 20
+};
 struct scan_rules;
 struct scan_rules *scan_rules_ref(struct scan_rules *r);
 struct scan_rules *scan_rules_unref(struct scan_rules *r); /* returns NULL */
 uint32_t scan_rules_count(const struct scan_rules *r);
 const struct scan_rule *scan_rules_at(const struct scan_rules *r, uint32_t index);
 uint64_t scan_rules_bytes(const struct scan_rules *r);
+/*
+ * Can the rules ask for anything of struct scan_facts? Answered from their text; no is certain.
+ */
+bool scan_rules_asks_facts(const struct scan_rules *r);
+/*
+ * What samples must have so that the rules can match them (docs/format/plan.md), as the
+ * child made it: at most SCAN_PLAN_BYTES_MAX hostile bytes, for index/plan.h to check. Empty:
+ * it was not wanted, or could not be made: then any sample may match.
+ */
+struct str scan_rules_plan(const struct scan_rules *r);
 
 /*
  * Compile sources, each in its namespace, into one set, in the child.
@@ -124,6 +138,7 @@ struct scan_compile_options {
 	bool retrohunt;
 	bool refuse_slow;
 	uint32_t warnings_max;
+	bool want_plan;      /* of one source; see scan_rules_plan */
 	uint32_t timeout_ms; /* 0: the pool's compile_timeout_ms */
 };
 MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *sources, size_t n,
@@ -133,7 +148,11 @@ MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *so
 /* ---- Identify ---- */
 
 enum {
-	SCAN_SLOTS = 2 /* base and delta */,
+	/* Sets that a child holds. The first two are Livehunt's, so that they stay loaded. */
+	SCAN_SLOTS = 10,
+	SCAN_SLOTS_LIVE = 2,
+	SCAN_LIVE_SLOTS = (1 << SCAN_SLOTS_LIVE) - 1,
+	SCAN_ALL_SLOTS = (1 << SCAN_SLOTS) - 1,
 	SCAN_DEPTH = 4 /* samples that may be under way in one child */,
 	SCAN_FACTS_BYTES_MAX = (1 << 20) + 1024 /* the engine's, and ssdeep */
 };
@@ -211,12 +230,12 @@ struct scan_facts {
 };
 
 /*
- * Queue one scan against the loaded sets. At most SCAN_DEPTH may be under way.
- * The descriptor may be closed when this returns. ERR_DIED: the child died of the
- * oldest scan under way, if there is one; ERR_TOO_LARGE: over LIMIT_SAMPLE_BYTES.
+ * Queue one scan against the loaded sets of `slots` (bit 1 << slot). At most SCAN_DEPTH may be
+ * under way. The descriptor may be closed when this returns. ERR_DIED: the child died of the oldest
+ * scan under way, if there is one; ERR_TOO_LARGE: over LIMIT_SAMPLE_BYTES.
  */
 MUST_USE int scan_send(struct scan_child *child, const struct scan_sample *sample,
-		       const struct scan_facts *facts, struct err *err);
+		       const struct scan_facts *facts, uint32_t slots, struct err *err);
 
 struct scan_match {
 	uint64_t offset;
@@ -225,6 +244,7 @@ struct scan_match {
 struct scan_hit {
 	uint8_t slot;
 	uint32_t rule;    /* checked index into the slot's scan_rules */
+	uint32_t item;    /* of many; else 0 */
 	bool matches_cut; /* there were more than SCAN_MATCHES_MAX */
 	uint32_t match_count;
 	struct scan_match *matches; /* inside the sample, ascending */

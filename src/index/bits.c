@@ -1,0 +1,126 @@
+#include "bits_internal.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/err.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+uint64_t bits_extract_portable(uint64_t x, uint64_t mask)
+{
+	uint64_t out = 0;
+	unsigned at = 0;
+
+	/* A run of kept bits at a time. */
+	while (mask != 0) {
+		unsigned skip = (unsigned)__builtin_ctzll(mask);
+		unsigned n;
+
+		mask >>= skip;
+		x >>= skip;
+		n = ~mask == 0 ? 64 : (unsigned)__builtin_ctzll(~mask);
+		out |= (n == 64 ? x : x & ((1ull << n) - 1)) << at;
+		if (n == 64)
+			break;
+		mask >>= n;
+		x >>= n;
+		at += n;
+	}
+	return out;
+}
+
+/* The 64 bits from bit `at` on; zeros beyond the row's end. */
+static inline uint64_t bits_at(const uint8_t *row, size_t row_bytes, size_t at)
+{
+	size_t byte = at / 8;
+	unsigned shift = (unsigned)(at % 8);
+	uint64_t word = 0;
+
+	if (byte + 9 <= row_bytes) {
+		memcpy(&word, row + byte, sizeof word);
+		return shift == 0 ? word : word >> shift | (uint64_t)row[byte + 8] << (64 - shift);
+	}
+	for (size_t i = 0; i < 9 && byte + i < row_bytes; i++) {
+		uint64_t b = row[byte + i];
+
+		if (i < 8)
+			word |= b << 8 * i >> shift;
+		else if (shift > 0)
+			word |= b << (64 - shift);
+	}
+	return word;
+}
+
+static inline uint64_t low_bits(uint64_t x, unsigned n)
+{
+	return n == 64 ? x : x & ((1ull << n) - 1);
+}
+
+static inline void piece_add(struct bit_writer *w, const uint8_t *row, size_t row_bytes,
+			     const struct bit_piece *piece,
+			     uint64_t (*extract)(uint64_t x, uint64_t mask))
+{
+	for (uint32_t i = 0; i < piece->n; i += 64) {
+		unsigned n = piece->n - i < 64 ? piece->n - i : 64;
+		uint64_t x = low_bits(bits_at(row, row_bytes, piece->first + i), n);
+
+		if (piece->keep) {
+			uint64_t keep = low_bits(piece->keep[i / 64], n);
+
+			x = extract(x, keep);
+			n = (unsigned)__builtin_popcountll(keep);
+		}
+		if (n > 0)
+			bit_writer_add(w, x, n);
+	}
+}
+
+#if defined(__x86_64__)
+__attribute__((target("bmi2"))) static inline uint64_t bits_extract_bmi2(uint64_t x, uint64_t mask)
+{
+	return _pext_u64(x, mask);
+}
+
+__attribute__((target("bmi2,popcnt"))) static void piece_add_bmi2(struct bit_writer *w,
+								  const uint8_t *row,
+								  size_t row_bytes,
+								  const struct bit_piece *piece)
+{
+	for (uint32_t i = 0; i < piece->n; i += 64) {
+		unsigned n = piece->n - i < 64 ? piece->n - i : 64;
+		uint64_t keep = low_bits(piece->keep[i / 64], n);
+
+		if (keep != 0)
+			bit_writer_add(
+				w,
+				bits_extract_bmi2(bits_at(row, row_bytes, piece->first + i), keep),
+				(unsigned)__builtin_popcountll(keep));
+	}
+}
+
+uint64_t bits_extract(uint64_t x, uint64_t mask)
+{
+	return __builtin_cpu_supports("bmi2") ? bits_extract_bmi2(x, mask)
+					      : bits_extract_portable(x, mask);
+}
+#else
+uint64_t bits_extract(uint64_t x, uint64_t mask)
+{
+	return bits_extract_portable(x, mask);
+}
+#endif
+
+void bit_writer_piece(struct bit_writer *w, const uint8_t *row, size_t row_bytes,
+		      const struct bit_piece *piece)
+{
+	REQUIRE(piece->n > 0 && ((size_t)piece->first + piece->n + 7) / 8 <= row_bytes);
+#if defined(__x86_64__)
+	if (piece->keep && __builtin_cpu_supports("bmi2")) {
+		piece_add_bmi2(w, row, row_bytes, piece);
+		return;
+	}
+#endif
+	piece_add(w, row, row_bytes, piece, bits_extract_portable);
+}
