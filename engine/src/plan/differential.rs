@@ -516,7 +516,7 @@ fn condition(dice: &mut Dice, depth: usize, names: &mut Names) -> String {
             dice.below(256)
         ),
         24 => dice
-            .pick(&["true", "filesize", "#b", "(#a) == true", "filesize < 90.5"])
+            .pick(&["true", "filesize", "#b", "filesize < 90.5"])
             .to_string(),
         _ => format!("${}", pick(dice)),
     }
