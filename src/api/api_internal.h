@@ -110,6 +110,10 @@ struct object file_object(const struct file_info *file, struct arena *arena);
 MUST_USE int file_object_find(struct api *api, const uint8_t sha256[SHA256_BYTES],
 			      struct arena *arena, struct object *ret, struct err *err);
 
+/* ---- rulesets.c ---- */
+/* Rules do not compile: 400 with the compiler's text and all its messages (a JSON array). */
+void api_refuse_rules(struct http_request *req, const struct err *err, struct str messages);
+
 /* ---- operations.c ---- */
 struct operation;
 struct object operation_object(const struct operation *op, struct arena *arena);

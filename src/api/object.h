@@ -44,7 +44,7 @@ extern const struct object_type object_types[OBJECT_KIND_COUNT];
 /* What the table names, in the resources' files. */
 object_find_fn user_object_find;
 object_find_fn file_find, analysis_find, submission_find, ruleset_find, notification_find,
-	operation_object_find, hunting_notification_find;
+	operation_object_find, hunting_notification_find, retrohunt_find;
 
 struct object {
 	const struct object_type *type;

@@ -114,10 +114,23 @@ static void put_json_body(struct json *j, const char *schema)
 	json_raw(j, buf_str(&text));
 }
 
+/* What a route's JSON body must be; NULL: it takes none. */
+static const char *json_body_of(const struct http_route *r)
+{
+	if (!r->body_max || (r->method == HTTP_POST && strstr(r->pattern, "/{id}/")))
+		return NULL;
+	if (strstr(r->pattern, "/users/"))
+		return "user_request";
+	if (strstr(r->pattern, "/hunting_rulesets"))
+		return "hunting_ruleset_request";
+	return strstr(r->pattern, "/retrohunt_jobs") ? "retrohunt_job_request" : NULL;
+}
+
 static void put_body(struct json *j, const struct http_route *r)
 {
-	if (!r->upload &&
-	    !(r->body_max && (r->method == HTTP_PATCH || strstr(r->pattern, "rulesets"))))
+	const char *schema = json_body_of(r);
+
+	if (!r->upload && !schema)
 		return;
 	json_key(j, "requestBody");
 	if (r->upload)
@@ -127,8 +140,7 @@ static void put_body(struct json *j, const struct http_route *r)
 			     "{\"file\":{\"type\":\"string\",\"format\":\"binary\"},"
 			     "\"password\":{\"type\":\"string\"}}}}}}"));
 	else
-		put_json_body(j, strstr(r->pattern, "/users/") ? "user_request"
-							       : "hunting_ruleset_request");
+		put_json_body(j, schema);
 }
 
 /* A handler that serves several routes is told apart by a number. */

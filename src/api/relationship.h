@@ -52,8 +52,8 @@ typedef int related_fn(const struct related_ask *ask, struct related *ret, struc
 /* What the table names, in the resources' files. */
 related_fn analysis_item, file_analyses, file_submissions, file_bundled_files,
 	file_compressed_parents, ruleset_notification_files, notification_file, user_notifications,
-	user_notification_files, user_rulesets, ruleset_owner;
-extern const struct page_rules notification_rules, ruleset_rules;
+	user_notification_files, user_rulesets, object_owner, user_retrohunt_jobs, retrohunt_files;
+extern const struct page_rules notification_rules, ruleset_rules, retrohunt_rules;
 
 struct relationship {
 	enum object_kind of;

@@ -240,7 +240,7 @@ static bool read_change(struct http_request *req, json_t *attributes, bool creat
 /* ---- Answers ---- */
 
 /* VirusTotal's error with the compiler's text, and every message as data beside it. */
-static void refuse_rules(struct http_request *req, const struct err *err, struct str messages)
+void api_refuse_rules(struct http_request *req, const struct err *err, struct str messages)
 {
 	struct buf out = BUF_INIT(API_RESPONSE_MAX);
 	struct json j;
@@ -265,7 +265,7 @@ static void ruleset_fail(struct http_request *req, int rc, const struct err *err
 			 struct str messages)
 {
 	if (rc == -ERR_INVALID)
-		refuse_rules(req, err, messages);
+		api_refuse_rules(req, err, messages);
 	else if (rc == -ERR_NOT_FOUND)
 		api_not_found(req, "Hunting ruleset", req->params[0]);
 	else if (rc == -ERR_EXISTS)

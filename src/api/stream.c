@@ -80,7 +80,8 @@ static void put_sources(struct json *j, const struct stream_entry *e)
 	json_arr(j);
 	json_obj(j);
 	json_kv_z(j, "type", stream_source_name(e->source_kind));
-	json_kv_z(j, "id", id);
+	/* A job is known by its name, which is its label and never changes. */
+	json_kv_str(j, "id", e->source_kind == STREAM_RETROHUNT ? e->label : str_of(id));
 	json_kv_str(j, "label", e->label);
 	json_obj_end(j);
 	json_arr_end(j);

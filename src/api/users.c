@@ -22,7 +22,6 @@ static const struct {
 	const char *name;
 	bool is_there;
 } other_quotas[] = {
-	{ "intelligence_retrohunt_jobs_monthly", true },
 	{ "intelligence_searches_monthly", true },
 	{ "intelligence_vtdiff_creation_monthly", false },
 	{ "intelligence_graphs_private", false },
@@ -213,7 +212,7 @@ int user_object_find(struct api *api, int64_t user_id, struct str id, struct are
 }
 
 /* Whoever sees a ruleset owns it. */
-int ruleset_owner(const struct related_ask *ask, struct related *ret, struct err *err)
+int object_owner(const struct related_ask *ask, struct related *ret, struct err *err)
 {
 	struct object *o = arena_must(ask->arena, sizeof *o);
 	struct shown s = { .is_self = true, .scopes = SCOPES_ALL };

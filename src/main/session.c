@@ -42,6 +42,7 @@ static int64_t quota_default(const struct settings *settings, enum quota quota)
 		[QUOTA_REQUESTS_DAY] = SETTING_quota_requests_day,
 		[QUOTA_REQUESTS_MONTH] = SETTING_quota_requests_month,
 		[QUOTA_DOWNLOADS_MONTH] = SETTING_quota_downloads_month,
+		[QUOTA_RETROHUNT_JOBS_MONTH] = SETTING_quota_retrohunt_jobs_month,
 		[QUOTA_HUNTING_RULES] = SETTING_quota_hunting_rules,
 		[QUOTA_HUNTING_RULESETS] = SETTING_quota_hunting_rulesets,
 	};
@@ -60,6 +61,12 @@ struct service_options session_service_options(const struct settings *settings)
 
 	if (settings_number(settings, SETTING_workers))
 		o.workers = (uint32_t)settings_number(settings, SETTING_workers);
+	if (settings_number(settings, SETTING_retrohunt_workers))
+		o.retrohunt_workers =
+			(uint32_t)settings_number(settings, SETTING_retrohunt_workers);
+	o.retrohunt_rules_max = (uint32_t)settings_number(settings, SETTING_retrohunt_rules_max);
+	o.retrohunt_jobs_max = (uint32_t)settings_number(settings, SETTING_retrohunt_jobs_max);
+	o.retrohunt_matches_max = settings_number(settings, SETTING_retrohunt_matches_max);
 	o.hunt_bytes_max = settings_number(settings, SETTING_hunt_bytes_max);
 	o.disk_reserve_bytes = settings_number(settings, SETTING_disk_reserve_bytes);
 	o.scan_memory_max = settings_number(settings, SETTING_scan_memory_max);

@@ -178,6 +178,19 @@ void scan_child_give(struct scan_pool *pool, struct scan_child *child)
 	lock_drop(&pool->lock);
 }
 
+void scan_child_cancel(struct scan_child *child)
+{
+	struct scan_pool *pool = child->pool;
+
+	lock_take(&pool->lock);
+	REQUIRE(child->state == CHILD_TAKEN);
+	if (!child->reaped) {
+		child->discarded = true;
+		(void)syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+	}
+	lock_drop(&pool->lock);
+}
+
 void scan_child_limit(struct scan_child *child, uint32_t timeout_ms)
 {
 	child->scan_timeout_ms = timeout_ms ? timeout_ms : child->pool->options.scan_timeout_ms;

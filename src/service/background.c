@@ -6,6 +6,7 @@
 #include "service/rulesets.h"
 #include "service/stream.h"
 #include "store/meta_operation.h"
+#include "store/meta_retrohunt.h"
 #include "service/usage.h"
 #include "store/meta_user.h"
 
@@ -26,7 +27,7 @@ enum {
 };
 
 /*
- * One thread for what is worked off slowly: bulk deletions of notifications,
+ * One thread for what is worked off slowly: bulk deletions of notifications, deleted jobs,
  * retention, use times of keys, request counters, the audit log, and analyses whose commit failed.
  * Each step is its own short transaction in the bulk lane.
  */
@@ -59,6 +60,13 @@ static int delete_apply(struct sql_conn *conn, struct write_req *req, struct err
 
 	stream_env_init(&env, s->svc, conn, clock_unix_s(s->svc->clock));
 	return stream_delete_step(conn, STEP_ROWS, &env.env, &s->done, err);
+}
+
+static int sweep_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct step_req *s = (struct step_req *)req;
+
+	return retrohunt_sweep(conn, STEP_ROWS, &s->done, err);
 }
 
 static int retention_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
@@ -214,8 +222,9 @@ static void background_thread(void *arg)
 		rulesets_tick(b->svc);
 		work_off(b, delete_apply, 0, "stream_delete_failed");
 		operations_work(b->svc);
+		work_off(b, sweep_apply, 0, "retrohunt_sweep_failed");
 		if (retention_is_due(b))
-			retention(b, now_s);
+			retention(b, clock_unix_s(b->svc->clock)); /* not before it was due */
 		erasures_again(b, now_s);
 		garbage_erase(b);
 		users_flush(b->svc);

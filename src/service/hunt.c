@@ -292,6 +292,17 @@ size_t hunt_held(struct service *svc)
 	return held;
 }
 
+bool hunt_clients_wait(struct service *svc)
+{
+	struct hunt *h = svc->hunt;
+	bool wait;
+
+	lock_take(&h->lock);
+	wait = h->waiting[0] != NULL;
+	lock_drop(&h->lock);
+	return wait;
+}
+
 bool hunt_stops(struct service *svc)
 {
 	return hunt_is_stopping(svc->hunt);

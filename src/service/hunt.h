@@ -37,6 +37,8 @@ void hunt_stop(struct service *svc);
 void hunt_free(struct service *svc); /* after the writer has stopped */
 /* Analyses claimed and not over. */
 size_t hunt_held(struct service *svc);
+/* Does an analysis that a client waits for wait for a child? */
+bool hunt_clients_wait(struct service *svc);
 /* Is hunt_stop under way? Then a dead child proves nothing. */
 bool hunt_stops(struct service *svc);
 /* Something was queued in this lane. Any thread, also the writer's. */
@@ -91,8 +93,7 @@ enum {
 };
 
 enum {
-	HUNT_RULE_TAGS_MAX = 64, /* tags of one rule that are told */
-	HUNT_STEP_HITS = 256     /* told in one request to the writer: some 10 ms of it */
+	HUNT_STEP_HITS = 256 /* told in one request to the writer: some 10 ms of it */
 };
 
 struct hunt_job {

@@ -4,7 +4,6 @@
 
 #include "base/hex.h"
 #include "base/json.h"
-#include "base/json_view.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,9 +13,8 @@
 #include "inside.h"
 #include "report.h"
 #include "report_cache.h"
-#include "scan/filetype.h"
-#include "scan/vt_data.h"
-#include "service/file_lists.h"
+#include "match_info.h"
+#include "sample_facts.h"
 #include "snippet.h"
 #include "store/meta_facts.h"
 #include "store/meta_live.h"
@@ -28,8 +26,6 @@ enum {
 	FULL_HITS_BYTES = 32 << 20,   /* … after those with them that fit in here */
 	COMPLETE_ARENA_MAX = 1 << 20, /* the file's row and names while completing */
 	NOT_RUN_BYTES_MAX = 256 * 1024,
-	VT_BYTES_MAX = VT_DATA_BYTES_MAX,
-	FACT_TEXT_MAX = 4096,       /* a hash, or all tags */
 	SUSPEND_AFTER_SAMPLES = 3,  /* distinct samples before a ruleset is switched off */
 	SUSPEND_REASON_BYTES = 300, /* of the last failure, in what the owner is told */
 };
@@ -106,145 +102,39 @@ void hunt_job_no_facts(struct hunt_job *job, struct str reason)
 
 /* ---- What rules may ask ---- */
 
-static struct str hex_of(struct arena *arena, const uint8_t *p, size_t n)
-{
-	char *text = arena_must(arena, 2 * n + 1);
-
-	hex_encode(p, n, text);
-	return str_make(text, 2 * n);
-}
-
-/* The text of a member of the facts, or of one of their objects; "" if it is not there. */
-static struct str fact_text(struct hunt_job *job, struct str object, struct str member)
-{
-	AUTO(buf_release) struct buf text = BUF_INIT(FACT_TEXT_MAX);
-
-	json_view_text(json_view_find(object, member), &text);
-	return arena_str(job->arena, buf_str(&text));
-}
-
-/* "peexe 64bits overlay": the type's tag, then what was found. */
-static struct str all_tags(struct hunt_job *job, const struct filetype *type)
-{
-	AUTO(buf_release) struct buf tags = BUF_INIT(FACT_TEXT_MAX);
-
-	report_tags(&tags, job->identified ? type->vt : 0, job->tags);
-	return arena_str(job->arena, buf_str(&tags));
-}
-
-/*
- * Seen for the first time: sent once and never found in a container before that, or only
- * found, and never analysed.
- */
-static bool is_new(const struct file_row *file)
-{
-	if (file->times_submitted == 0)
-		return file->last_analysis_s == 0;
-	return file->times_submitted == 1 && file->first_submission_s == file->last_submission_s;
-}
-
 struct scan_facts hunt_job_facts(struct hunt_job *job)
 {
-	const struct file_row *file = &job->row->file;
-	const struct filetype *type = filetype_by_id(job->file_type);
-	struct str icon = json_view_find(job->facts, STR("main_icon"));
-	AUTO(buf_release) struct buf vt = BUF_INIT(VT_BYTES_MAX);
-	struct scan_facts facts = {
-		.file_name = file->last_name,
-		.file_type = str_of(type->tags),
-		.md5 = hex_of(job->arena, file->hashes.md5, MD5_BYTES),
-		.sha1 = hex_of(job->arena, file->hashes.sha1, SHA1_BYTES),
-		.sha256 = hex_of(job->arena, file->hashes.sha256, SHA256_BYTES),
-		.tags = all_tags(job, type),
-		.imphash =
-			fact_text(job, json_view_find(job->facts, STR("pe_info")), STR("imphash")),
-		.ssdeep = fact_text(job, job->facts, STR("ssdeep")),
-		.submissions = file->times_submitted,
-		.new_file = is_new(file),
-	};
-	const struct vt_data known = {
-		.sha256 = facts.sha256,
-		.sha1 = facts.sha1,
-		.md5 = facts.md5,
-		.file_name = facts.file_name,
-		.file_type = job->file_type,
-		.file_size = file->size,
-		.times_submitted = (uint32_t)file->times_submitted,
-		.unique_sources = (uint32_t)file->unique_sources,
-		.first_submission_date = file->first_submission_s,
-		.new_file = facts.new_file,
-		.subfile = job->row->parent_id != 0,
-		.magic = job->magic,
-		.tags = facts.tags,
-		.imphash = facts.imphash,
-		.ssdeep = facts.ssdeep,
-		.tlsh = fact_text(job, job->facts, STR("tlsh")),
-		.telfhash = fact_text(job, job->facts, STR("telfhash")),
-		.exiftool = json_view_find(job->facts, STR("exiftool")),
-		.icon_raw_md5 = fact_text(job, icon, STR("raw_md5")),
-		.icon_dhash = fact_text(job, icon, STR("dhash")),
-	};
+	const struct sample_known known = { .file = &job->row->file,
+					    .identified = job->identified,
+					    .file_type = job->file_type,
+					    .magic = job->magic,
+					    .facts = job->facts,
+					    .tags = job->tags,
+					    .is_inside = job->row->parent_id != 0 };
 
-	if (vt_data_encode(&known, &vt, NULL) == 0)
-		facts.vt = arena_str(job->arena, buf_str(&vt));
-	return facts;
+	return sample_facts(&known, job->arena);
 }
 
 /* ---- What was found ---- */
-
-static void put_rule_tags(struct json *j, const struct scan_rule *rule)
-{
-	if (!rule->tag_count)
-		return;
-	json_key(j, "rule_tags");
-	json_arr(j);
-	for (uint32_t i = 0; i < rule->tag_count && i < HUNT_RULE_TAGS_MAX; i++)
-		json_str(j, rule->tags[i]);
-	json_arr_end(j);
-}
-
-static int hit_info(struct hunt_job *job, const struct scan_rule *rule, struct str snippet,
-		    bool full, bool inside, struct str *ret, struct err *err)
-{
-	AUTO(buf_release) struct buf info = BUF_INIT(4 * LIMIT_SNIPPET_BYTES);
-	char key[SOURCE_KEY_CHARS + 1], sha256[2 * SHA256_BYTES + 1];
-	struct json j;
-
-	source_key_format(job->row->user_id, key);
-	json_init(&j, &info);
-	json_obj(&j);
-	json_kv_str(&j, "rule_name", rule->name);
-	if (full)
-		put_rule_tags(&j, rule);
-	json_kv_z(&j, "match_source", inside ? "SUBFILE" : "ORIGINAL_FILE");
-	json_kv_bool(&j, "match_in_subfile", inside);
-	if (inside) {
-		hex_encode(job->row->file.hashes.sha256, SHA256_BYTES, sha256);
-		json_kv_z(&j, "subfile_sha256", sha256);
-	}
-	if (snippet.n)
-		json_kv_str(&j, "snippet", snippet);
-	json_kv_z(&j, "source_key", key);
-	json_obj_end(&j);
-	json_end(&j);
-	TRY(buf_check(&info, "a match's context", err));
-	*ret = arena_str(job->arena, buf_str(&info));
-	return 0;
-}
 
 /* Of the file itself, and of those it lies in. */
 static int hit_infos(struct hunt_job *job, const struct scan_rule *rule, const struct scan_hit *hit,
 		     bool full, struct hunt_hit *to, struct err *err)
 {
 	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
+	struct match_facts facts = { .rule = rule,
+				     .with_tags = full,
+				     .user_id = job->row->user_id };
 
 	if (full && hit->match_count)
 		TRY(snippet_write(&snippet, job->svc->packs, &job->row->file.at, hit->matches,
 				  hit->match_count, err));
-	TRY(hit_info(job, rule, buf_str(&snippet), full, false, &to->info, err));
-	if (job->row->parent_id)
-		TRY(hit_info(job, rule, buf_str(&snippet), full, true, &to->info_inside, err));
-	return 0;
+	facts.snippet = buf_str(&snippet);
+	TRY(match_info(&facts, job->arena, &to->info, err));
+	if (!job->row->parent_id)
+		return 0;
+	facts.subfile = job->row->file.hashes.sha256;
+	return match_info(&facts, job->arena, &to->info_inside, err);
 }
 
 int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
@@ -252,7 +142,6 @@ int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
 {
 	bool full = arena_bytes(job->arena) < FULL_HITS_BYTES;
 	struct hunt_hit *to;
-	struct str *tags;
 
 	if (job->hit_count == LIMIT_HITS_PER_FILE) {
 		job->hits_cut = true;
@@ -271,14 +160,8 @@ int hunt_job_add_hit(struct hunt_job *job, const struct live_source *source,
 				 .version = source->version,
 				 .rule = arena_str(job->arena, rule->name) };
 	TRY(hit_infos(job, rule, hit, full, to, err));
-	to->rule_tag_count =
-		rule->tag_count < HUNT_RULE_TAGS_MAX ? rule->tag_count : HUNT_RULE_TAGS_MAX;
-	if (!full)
-		to->rule_tag_count = 0;
-	tags = arena_must(job->arena, (to->rule_tag_count + 1) * sizeof *tags);
-	for (size_t i = 0; i < to->rule_tag_count; i++)
-		tags[i] = arena_str(job->arena, rule->tags[i]);
-	to->rule_tags = tags;
+	if (full)
+		to->rule_tags = match_tags(rule, job->arena, &to->rule_tag_count);
 	job->hit_count++;
 	return 0;
 }

@@ -1,9 +1,10 @@
 #include "hunt.h"
 
-#include "base/hex.h"
 #include "base/metric.h"
+#include "match_info.h"
 #include "store/meta_limit.h"
 #include "store/meta_live.h"
+#include "store/meta_retrohunt.h"
 #include "store/stream.h"
 
 /* Matches become sightings, on the writer's thread, under their rulesets' limits. */
@@ -41,10 +42,9 @@ static int places_read(struct sql_conn *conn, const struct hunt_job *job, struct
 	return 0;
 }
 
-/* The sighting that this hit would be; tags are the caller's array. */
+/* The sighting that this hit would be, without tags. */
 static struct sighting_new sighting_of(const struct hunt_hit *hit, const struct place *place,
-				       const struct live_teller *teller, const struct str *tags,
-				       size_t tag_count)
+				       const struct live_teller *teller)
 {
 	return (struct sighting_new){
 		.owner_id = teller->owner_id,
@@ -54,55 +54,44 @@ static struct sighting_new sighting_of(const struct hunt_hit *hit, const struct 
 		.entity_kind = STREAM_FILE,
 		.entity_id = str_make(place->sha256, SHA256_BYTES),
 		.rule = hit->rule,
-		.tags = tags,
-		.tag_count = tag_count,
 		.info = place->inside ? hit->info_inside : hit->info,
 		.analysis_id = place->analysis_id,
 	};
 }
 
-/* *ret_new: it had not been told before. */
-static int tell_hit(struct sql_conn *conn, const struct hunt_hit *hit, const struct place *place,
-		    const struct live_teller *teller, int64_t now_s, bool *ret_new, struct err *err)
+/* Did the job that the ruleset goes on from tell it? */
+static int job_has_told(struct sql_conn *conn, const struct retrohunt_watch *watch,
+			struct sighting_new sighting, bool *ret, struct err *err)
 {
-	char sha256[2 * SHA256_BYTES + 1];
-	struct str tags[3 + HUNT_RULE_TAGS_MAX];
-	struct sighting_new s;
-	size_t tag_count = 0;
-	int64_t seq;
-
-	hex_encode(place->sha256, SHA256_BYTES, sha256);
-	tags[tag_count++] = str_of(sha256);
-	tags[tag_count++] = teller->name;
-	tags[tag_count++] = hit->rule;
-	for (size_t i = 0; i < hit->rule_tag_count; i++)
-		tags[tag_count++] = hit->rule_tags[i];
-	s = sighting_of(hit, place, teller, tags, tag_count);
-	TRY(stream_add(conn, &s, now_s, &seq, err));
-	*ret_new = seq != 0;
-	if (seq)
-		metric_add(METRIC_sightings_total, 1);
-	return 0;
+	*ret = false;
+	if (!watch->job_id)
+		return 0;
+	sighting.source_kind = STREAM_RETROHUNT;
+	sighting.source_id = watch->job_id;
+	return stream_is_told(conn, &sighting, ret, err);
 }
 
 /* Those of one ruleset on one file, under its daily limit; what is beyond it is counted. */
 static int tell_ruleset(struct sql_conn *conn, const struct hunt_hit *hits, size_t n,
-			const struct place *place, const struct live_teller *teller, int64_t now_s,
-			struct err *err)
+			const struct place *place, const struct live_teller *teller,
+			const struct retrohunt_watch *watch, int64_t now_s, struct err *err)
 {
 	int64_t told = 0, dropped = 0;
 	struct limit_state state;
-	bool is_new;
+	bool is_new, is_told;
 
 	TRY(limit_state(conn, hits[0].ruleset_id, now_s, &state, err));
 	for (size_t i = 0; i < n; i++) {
+		struct sighting_new s = sighting_of(&hits[i], place, teller);
+
+		TRY(job_has_told(conn, watch, s, &is_told, err));
+		if (is_told)
+			continue;
 		if (state.day + told < teller->limit) {
-			TRY(tell_hit(conn, &hits[i], place, teller, now_s, &is_new, err));
+			TRY(match_tell(conn, &s, hits[i].rule_tags, hits[i].rule_tag_count, now_s,
+				       &is_new, err));
 			told += is_new;
 		} else {
-			const struct sighting_new s = sighting_of(&hits[i], place, teller, NULL, 0);
-			bool is_told;
-
 			TRY(stream_is_told(conn, &s, &is_told, err));
 			dropped += !is_told;
 		}
@@ -112,16 +101,21 @@ static int tell_ruleset(struct sql_conn *conn, const struct hunt_hit *hits, size
 }
 
 static int tell_places(struct sql_conn *conn, const struct hunt_hit *hits, size_t n,
-		       const struct places *places, int64_t now_s, struct err *err)
+		       const struct places *places, int64_t intake, int64_t now_s, struct err *err)
 {
 	AUTO(arena_drop) struct arena *arena = arena_new("teller", TELLER_ARENA_MAX);
+	struct retrohunt_watch watch;
 	struct live_teller teller;
+
+	TRY(retrohunt_watch_of(conn, hits[0].ruleset_id, &watch, err));
+	if (intake <= watch.live_from)
+		return 0; /* what arrived by then is the job's to tell */
 
 	TRY(live_teller(conn, hits[0].ruleset_id, now_s, arena, &teller, err));
 	if (!teller.may_tell)
 		return 0;
 	for (size_t i = 0; i < places->n; i++)
-		TRY(tell_ruleset(conn, hits, n, &places->at[i], &teller, now_s, err));
+		TRY(tell_ruleset(conn, hits, n, &places->at[i], &teller, &watch, now_s, err));
 	return 0;
 }
 
@@ -138,7 +132,7 @@ int hunt_job_tell_step(struct sql_conn *conn, const struct hunt_job *job, int64_
 	for (size_t i = 0; i < job->telling; i += n) {
 		for (n = 1; i + n < job->telling && hits[i + n].ruleset_id == hits[i].ruleset_id;)
 			n++;
-		TRY(tell_places(conn, &hits[i], n, &places, now_s, err));
+		TRY(tell_places(conn, &hits[i], n, &places, job->row->intake, now_s, err));
 	}
 	return 0;
 }

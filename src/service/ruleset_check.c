@@ -66,7 +66,7 @@ static int check_name(struct str name, struct err *err)
 	return 0;
 }
 
-static int check_rules(struct str rules, struct err *err)
+int ruleset_text_check(struct str rules, struct err *err)
 {
 	if (rules.n == 0)
 		return err_set(err, ERR_INVALID, "a ruleset needs rules");
@@ -182,6 +182,14 @@ static int check_list(struct str json, const struct list_kind *kind, struct aren
 	return 0;
 }
 
+int emails_check(struct str json, const char *what, size_t max, struct arena *arena,
+		 struct str *ret, struct err *err)
+{
+	const struct list_kind kind = { what, max, user_email_is_valid, false };
+
+	return check_list(json, &kind, arena, ret, err);
+}
+
 static int check_disable(int64_t date_s, int64_t now_s, struct err *err)
 {
 	if (date_s == 0 || (date_s > now_s && date_s <= RULESET_DATE_MAX))
@@ -220,7 +228,7 @@ int ruleset_change_check(const struct ruleset_change *change, bool creating, int
 		c.name = arena_str(arena, change->name);
 	}
 	if ((c.set & RULESET_RULES) || creating) {
-		TRY(check_rules(c.set & RULESET_RULES ? change->rules : STR(""), err));
+		TRY(ruleset_text_check(c.set & RULESET_RULES ? change->rules : STR(""), err));
 		c.rules = arena_str(arena, change->rules);
 	}
 	if (c.set & RULESET_LIMIT)
@@ -360,7 +368,7 @@ static int compile_once(struct service *svc, const struct scan_source *source,
 	return *ret_end == COMPILE_ENDED ? rc : 0;
 }
 
-static int take_rules(const struct scan_rules *rules, struct arena *arena,
+static int take_rules(const struct scan_rules *rules, uint32_t max, struct arena *arena,
 		      struct ruleset_compiled *ret, struct err *err)
 {
 	AUTO(buf_release) struct buf names = BUF_INIT(NAMES_BYTES_MAX);
@@ -369,9 +377,9 @@ static int take_rules(const struct scan_rules *rules, struct arena *arena,
 
 	if (n == 0)
 		return err_set(err, ERR_INVALID, "there is no rule in the ruleset");
-	if (n > LIMIT_RULES_PER_SET)
-		return err_set(err, ERR_INVALID, "the ruleset has %u rules, the maximum is %d", n,
-			       LIMIT_RULES_PER_SET);
+	if (n > max)
+		return err_set(err, ERR_INVALID, "the ruleset has %u rules, the maximum is %u", n,
+			       max);
 	json_init(&w, &names);
 	json_arr(&w);
 	for (uint32_t i = 0; i < n; i++)
@@ -384,20 +392,21 @@ static int take_rules(const struct scan_rules *rules, struct arena *arena,
 	return 0;
 }
 
-int ruleset_compile(struct service *svc, struct str rules, struct str entity, struct arena *arena,
+int ruleset_compile(struct service *svc, const struct ruleset_compile_ask *ask, struct arena *arena,
 		    struct ruleset_compiled *ret, struct str *messages, struct err *err)
 {
 	AUTO(buf_release) struct buf said = BUF_INIT(MESSAGES_BYTES_MAX);
-	struct scan_compile_options options = { .refuse_slow = true,
+	struct scan_compile_options options = { .retrohunt = ask->retrohunt,
+						.refuse_slow = true,
 						.warnings_max = RULESET_WARNINGS_MAX };
-	const struct scan_source source = { STR("default"), rules }; /* as YARA calls it */
+	const struct scan_source source = { STR("default"), ask->rules }; /* as YARA calls it */
 	enum compile_end end = COMPILE_KILLED;
 	struct scan_rules *made = NULL;
 	struct err cause = { 0 };
 	int rc;
 
 	*messages = STR("[]");
-	REQUIRE(entity_parse(entity, &options.entity));
+	REQUIRE(entity_parse(ask->entity, &options.entity));
 	for (unsigned i = 0; i < (end == COMPILE_STRUCK ? STRUCK_TRIES : COMPILE_ATTEMPTS) &&
 			     (end == COMPILE_KILLED || end == COMPILE_STRUCK);
 	     i++) {
@@ -414,8 +423,12 @@ int ruleset_compile(struct service *svc, struct str rules, struct str entity, st
 	if (said.n)
 		*messages = arena_str(arena, buf_str(&said));
 	if (!made)
-		return refused(rules, *messages, err);
-	rc = take_rules(made, arena, ret, err);
-	scan_rules_unref(made);
+		return refused(ask->rules, *messages, err);
+	rc = take_rules(made, ask->rules_max ? ask->rules_max : LIMIT_RULES_PER_SET, arena, ret,
+			err);
+	if (rc == 0)
+		ret->rules = made;
+	else
+		scan_rules_unref(made);
 	return rc;
 }

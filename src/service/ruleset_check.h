@@ -22,9 +22,16 @@ enum {
 MUST_USE int ruleset_change_check(const struct ruleset_change *change, bool creating, int64_t now_s,
 				  struct arena *arena, struct ruleset_change *ret, struct err *err);
 
+struct ruleset_compile_ask {
+	struct str rules;
+	struct str entity;  /* "file", … */
+	bool retrohunt;     /* with what Retrohunt alone knows and forbids */
+	uint32_t rules_max; /* 0: LIMIT_RULES_PER_SET */
+};
 struct ruleset_compiled {
 	struct str rule_names; /* JSON array */
 	int64_t rule_count;
+	struct scan_rules *rules; /* the caller's reference */
 };
 
 /*
@@ -32,7 +39,13 @@ struct ruleset_compiled {
  * ERR_INVALID: the rules are refused, or took too long, or killed the compiler;
  * the text is for their owner.
  */
-MUST_USE int ruleset_compile(struct service *svc, struct str rules, struct str entity,
+MUST_USE int ruleset_compile(struct service *svc, const struct ruleset_compile_ask *ask,
 			     struct arena *arena, struct ruleset_compiled *ret,
 			     struct str *messages, struct err *err);
+
+/* Are these rules that could be compiled: not empty, not too long, no NUL? ERR_INVALID. */
+MUST_USE int ruleset_text_check(struct str rules, struct err *err);
+/* A JSON array of up to `max` e-mail addresses, written anew. ERR_INVALID, calling it `what`. */
+MUST_USE int emails_check(struct str json, const char *what, size_t max, struct arena *arena,
+			  struct str *ret, struct err *err);
 #endif

@@ -114,6 +114,32 @@ static int free_id(struct sql_conn *conn, int64_t *ret, struct err *err)
 	return 0;
 }
 
+int ruleset_insert(struct service *svc, struct sql_conn *conn, struct ruleset_row *row,
+		   int64_t now_s, struct arena *arena, struct err *err)
+{
+	struct user_row owner;
+	int64_t generation;
+
+	row->version = 1;
+	row->created_s = now_s;
+	row->modified_s = now_s;
+	TRY(user_row_by_id(conn, row->owner_id, arena, &owner, err));
+	row->owner = owner.name;
+	TRY(free_id(conn, &row->id, err));
+	TRY(user_rules_allowed(svc, conn, row, 0, true, err));
+	TRY(counter_get(conn, "generation", &row->generation, err));
+	row->generation += row->enabled; /* the row must be there before its generation's */
+	TRY(ruleset_row_insert(conn, row, err));
+	TRY(ruleset_version_add(conn, row->id, row->version, row->rules, err));
+	if (row->limit == 0)
+		TRY(limit_changed(conn, row->id, 0, now_s, err));
+	if (!row->enabled)
+		return 0;
+	TRY(ruleset_generation_add(conn, row->id, row->version, "create", now_s, &generation, err));
+	REQUIRE(generation == row->generation);
+	return 0;
+}
+
 static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t now_s,
 			struct err *err)
 {
@@ -122,7 +148,6 @@ static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 		.owner_id = job->user_id,
 		.name = c->name,
 		.rules = c->rules,
-		.version = 1,
 		.enabled = (c->set & RULESET_ENABLED) && c->enabled,
 		.limit = c->set & RULESET_LIMIT ? c->limit
 						: (int64_t)job->svc->options.ruleset_limit_default,
@@ -131,28 +156,10 @@ static int apply_create(struct sql_conn *conn, struct ruleset_job *job, int64_t 
 		.tags = c->set & RULESET_TAGS ? c->tags_json : STR("[]"),
 		.rule_names = job->compiled.rule_names,
 		.rule_count = job->compiled.rule_count,
-		.created_s = now_s,
-		.modified_s = now_s,
 		.disable_s = c->set & RULESET_DISABLE ? c->disable_s : 0,
 	};
-	struct user_row owner;
-	int64_t generation;
 
-	TRY(user_row_by_id(conn, job->user_id, job->arena, &owner, err));
-	row.owner = owner.name;
-	TRY(free_id(conn, &row.id, err));
-	TRY(user_rules_allowed(job->svc, conn, &row, 0, true, err));
-	TRY(counter_get(conn, "generation", &row.generation, err));
-	row.generation += row.enabled; /* the row must be there before its generation's */
-	TRY(ruleset_row_insert(conn, &row, err));
-	TRY(ruleset_version_add(conn, row.id, row.version, row.rules, err));
-	if (row.limit == 0)
-		TRY(limit_changed(conn, row.id, 0, now_s, err));
-	if (row.enabled) {
-		TRY(ruleset_generation_add(conn, row.id, row.version, "create", now_s, &generation,
-					   err));
-		REQUIRE(generation == row.generation);
-	}
+	TRY(ruleset_insert(job->svc, conn, &row, now_s, job->arena, err));
 	job->row = row;
 	job->live_changed = row.enabled;
 	return apply_audit(conn, job, AUDIT_RULESET_CREATE, &row, err);
@@ -350,11 +357,11 @@ static int job_entity(struct ruleset_job *job, struct str *ret, struct err *err)
 
 static int job_compile(struct ruleset_job *job, struct err *err)
 {
-	struct str entity;
+	struct ruleset_compile_ask ask = { .rules = job->change.rules };
 
-	TRY(job_entity(job, &entity, err));
-	TRY(ruleset_compile(job->svc, job->change.rules, entity, job->arena, &job->compiled,
-			    &job->messages, err));
+	TRY(job_entity(job, &ask.entity, err));
+	TRY(ruleset_compile(job->svc, &ask, job->arena, &job->compiled, &job->messages, err));
+	job->compiled.rules = scan_rules_unref(job->compiled.rules); /* hunted as a whole set */
 	return job_write(job, err);
 }
 

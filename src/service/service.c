@@ -12,6 +12,7 @@
 #include "hunt.h"
 #include "liveset.h"
 #include "report_cache.h"
+#include "retrohunt_internal.h"
 #include "unpack.h"
 
 enum {
@@ -26,6 +27,10 @@ struct service_options service_options_default(const char *data)
 	struct service_options o = {
 		.data = data,
 		.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+		.retrohunt_workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+		.retrohunt_rules_max = 300,
+		.retrohunt_jobs_max = 10,
+		.retrohunt_matches_max = 10000,
 		.hunt_bytes_max = LIMIT_HUNT_BYTES,
 		.disk_reserve_bytes = 1ull << 30,
 		.scan_memory_max = 2ull << 30,
@@ -90,7 +95,8 @@ static int open_scanning(struct service *svc, struct err *err)
 	struct scan_pool_options scan = SCAN_POOL_OPTIONS_DEFAULT;
 
 	scan.program = svc->options.scan_program;
-	scan.children_max = svc->options.workers + unpack_threads(&svc->options) + SPARE_CHILDREN;
+	scan.children_max = svc->options.workers + retrohunt_workers(&svc->options) +
+			    unpack_threads(&svc->options) + SPARE_CHILDREN;
 	scan.memory_max = svc->options.scan_memory_max;
 	scan.scan_timeout_ms = svc->options.scan_timeout_ms;
 	scan.compile_timeout_ms = svc->options.compile_timeout_ms;
@@ -98,7 +104,8 @@ static int open_scanning(struct service *svc, struct err *err)
 	if (svc->options.workers)
 		TRY(liveset_start(svc, err));
 	TRY(unpack_start(svc, err));
-	return hunt_start(svc, err);
+	TRY(hunt_start(svc, err));
+	return retrohunt_start(svc, err);
 }
 
 /*
@@ -183,9 +190,11 @@ void service_close(struct service *svc)
 	background_stop(svc);
 	liveset_cancel(svc);
 	hunt_cancel(svc);
+	retrohunt_cancel(svc);
 	unpack_cancel(svc);
 	pool_stop(svc->compilers);   /* whoever waits for a compile is answered */
 	scan_pool_cancel(svc->scan); /* what is under way is hunted at the next start */
+	retrohunt_stop(svc);
 	hunt_stop(svc);
 	unpack_stop(svc);
 	pool_stop(svc->pool);
@@ -201,6 +210,7 @@ void service_close(struct service *svc)
 	pool_free(svc->compilers);
 	pool_free(svc->pool); /* the writer hands answers to it until it has stopped */
 	unpack_free(svc);
+	retrohunt_free(svc);
 	hunt_free(svc);
 	liveset_free(svc);
 	scan_pool_close(svc->scan);

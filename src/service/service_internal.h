@@ -7,6 +7,7 @@
 #include "service/service.h"
 
 struct hunt;
+struct retrohunt;
 struct unpack_stage;
 struct liveset;
 struct corpus;
@@ -65,6 +66,7 @@ struct service {
 	struct liveset *live;
 	struct unpack_stage *unpack;
 	struct hunt *hunt;
+	struct retrohunt *retrohunt;
 	_Atomic bool backup_runs;
 	_Atomic bool erasures_left; /* of removed samples; the background thread tries again */
 	struct stored_holds stored;
@@ -132,6 +134,14 @@ MUST_USE int user_quotas_read(struct service *svc, struct sql_conn *conn, int64_
 MUST_USE int user_rules_allowed(struct service *svc, struct sql_conn *conn,
 				const struct ruleset_row *row, int64_t was_rules, bool is_new,
 				struct err *err);
+
+/* ---- rulesets.c ---- */
+/*
+ * In the writer's transaction: insert a new ruleset. Its id, owner's name, version,
+ * generation and dates are set here. ERR_QUOTA.
+ */
+MUST_USE int ruleset_insert(struct service *svc, struct sql_conn *conn, struct ruleset_row *row,
+			    int64_t now_s, struct arena *arena, struct err *err);
 
 /* ---- audit.c ---- */
 struct audit_log *audit_log_new(void);

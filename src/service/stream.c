@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "service_internal.h"
 #include "store/meta_file.h"
+#include "store/meta_retrohunt.h"
 
 enum {
 	HASH_ARENA_MAX = 1 << 20,
@@ -28,12 +29,27 @@ static bool env_hash(void *arg, struct str hex, uint8_t ret_sha256[SHA256_BYTES]
 	return true;
 }
 
+/* Ids that are no numbers: those of Retrohunt jobs, also of deleted ones. */
+static bool env_id(void *arg, struct str id, uint32_t *ret_kinds, int64_t *ret_id)
+{
+	struct stream_env *e = arg;
+	int64_t job;
+
+	if (str_find(id, '-') == id.n || retrohunt_name_id(e->conn, id, &job, NULL) != 0 || !job)
+		return false;
+	*ret_kinds = STREAM_BIT(STREAM_RETROHUNT);
+	*ret_id = job;
+	return true;
+}
+
 void stream_env_init(struct stream_env *ret, struct service *svc, struct sql_conn *conn,
 		     int64_t now_s)
 {
-	*ret = (struct stream_env){ .env = { .now_s = now_s, .hash = env_hash, .arg = ret },
-				    .svc = svc,
-				    .conn = conn };
+	*ret = (struct stream_env){
+		.env = { .now_s = now_s, .hash = env_hash, .id = env_id, .arg = ret },
+		.svc = svc,
+		.conn = conn
+	};
 }
 
 uint64_t stream_cursor_key(const struct service *svc)

@@ -193,7 +193,7 @@ static struct pending *pending_of(struct account *a, int64_t day)
 int usage_charge(struct service *svc, const struct user *u, unsigned endpoint, bool download,
 		 struct err *err)
 {
-	const unsigned windows = download ? QUOTA_WINDOWS : QUOTA_DOWNLOADS_MONTH;
+	const unsigned windows = QUOTA_CALLS + download;
 	int64_t now_s = clock_unix_s(svc->clock);
 	struct account *a = u->account;
 	struct pending *p;
@@ -222,7 +222,7 @@ int usage_charge(struct service *svc, const struct user *u, unsigned endpoint, b
 
 void usage_refund(struct service *svc, const struct user *u, unsigned endpoint, bool download)
 {
-	const unsigned windows = download ? QUOTA_WINDOWS : QUOTA_DOWNLOADS_MONTH;
+	const unsigned windows = QUOTA_CALLS + download;
 	struct account *a = u->account;
 	struct pending *p;
 
@@ -238,6 +238,42 @@ void usage_refund(struct service *svc, const struct user *u, unsigned endpoint, 
 	lock_drop(&a->lock);
 }
 
+int usage_charge_one(struct service *svc, const struct user *u, enum quota quota, struct err *err)
+{
+	int64_t now_s = clock_unix_s(svc->clock);
+	struct account *a = u->account;
+	struct window *w;
+	int rc = 0;
+
+	REQUIRE((unsigned)quota > QUOTA_CALLS && (unsigned)quota < QUOTA_WINDOWS);
+	if (!a)
+		return 0;
+	lock_take(&a->lock);
+	w = &a->windows[quota];
+	window_roll(w, quota_infos[quota].period, now_s);
+	if (u->allowed[quota] >= 0 && w->used >= u->allowed[quota])
+		rc = err_set(err, ERR_QUOTA, "Quota exceeded: %lld of %lld %s", (long long)w->used,
+			     (long long)u->allowed[quota], quota_infos[quota].name);
+	else
+		w->used++;
+	atomic_store_explicit(&a->dirty, true, memory_order_relaxed);
+	lock_drop(&a->lock);
+	return rc;
+}
+
+void usage_refund_one(struct service *svc, const struct user *u, enum quota quota)
+{
+	struct account *a = u->account;
+
+	(void)svc;
+	if (!a)
+		return;
+	lock_take(&a->lock);
+	a->windows[quota].used -= a->windows[quota].used > 0;
+	atomic_store_explicit(&a->dirty, true, memory_order_relaxed);
+	lock_drop(&a->lock);
+}
+
 uint32_t usage_retry_s(struct service *svc, const struct user *u)
 {
 	int64_t now_s = clock_unix_s(svc->clock), wait_s = 0;
@@ -246,7 +282,7 @@ uint32_t usage_retry_s(struct service *svc, const struct user *u)
 	if (!a)
 		return 0;
 	lock_take(&a->lock);
-	for (unsigned i = 0; i < QUOTA_WINDOWS; i++) {
+	for (unsigned i = 0; i < QUOTA_CALLS + 1; i++) {
 		struct window *w = &a->windows[i];
 
 		window_roll(w, quota_infos[i].period, now_s);

@@ -167,14 +167,14 @@ def stored(server):
 def test_every_quota_has_a_setting(make_server):
     server = make_server("--quota-requests-minute", "11", "--quota-requests-hour", "12", "--quota-requests-day", "13",
                          "--quota-requests-month", "14", "--quota-downloads-month", "15", "--quota-hunting-rules", "16",
-                         "--quota-hunting-rulesets", "17", "--quota-tier", "public")
+                         "--quota-hunting-rulesets", "17", "--quota-retrohunt-jobs-month", "18", "--quota-tier", "public")
     server.user("ann")
     lines = server.command("user", "quota", "ann", "--quota-requests-minute", "11", "--quota-requests-hour", "12",
                            "--quota-tier", "public").stdout.splitlines()
-    assert [line.split()[3] for line in lines] == ["11", "12", "500", "15500", "unlimited", "unlimited", "unlimited"]
+    assert [line.split()[3] for line in lines] == ["11", "12", "500", "15500"] + 4 * ["unlimited"]
     server.start()
     quotas = server.command("user", "quota", "ann").stdout.splitlines()
-    assert [line.split()[3] for line in quotas] == [str(n) for n in range(11, 18)]
+    assert [line.split()[3] for line in quotas] == ["11", "12", "13", "14", "15", "18", "16", "17"]
     assert all(line.endswith("default") for line in quotas)
 
 
@@ -183,11 +183,11 @@ def test_a_users_own_quotas(server):
     shown = server.command("user", "quota", "own", "requests-per-day=7", "hunting-rules=0").stdout
     assert [line.split()[3:] for line in shown.splitlines()] == [
         ["unlimited", "default"], ["unlimited", "default"], ["7", "own"], ["unlimited", "default"],
-        ["unlimited", "default"], ["0", "own"], ["unlimited", "default"]]
+        ["unlimited", "default"], ["unlimited", "default"], ["0", "own"], ["unlimited", "default"]]
     shown = server.command("user", "quota", "own", "tier=public", "hunting-rules=default").stdout
     assert [line.split()[3:] for line in shown.splitlines()] == [
         ["4", "own"], ["240", "own"], ["500", "own"], ["15500", "own"],
-        ["unlimited", "own"], ["unlimited", "default"], ["unlimited", "own"]]
+        ["unlimited", "own"], ["unlimited", "own"], ["unlimited", "default"], ["unlimited", "own"]]
     shown = server.command("user", "quota", "own", "tier=default").stdout
     assert all(line.endswith("default") for line in shown.splitlines())
 

@@ -1,6 +1,6 @@
 """Stream entries of every kind of source and entity.
 
-Only Livehunt tells today; the other sources' rows are put into the database of a server that stands still, as its
+Livehunt and Retrohunt tell today; the rows are put into the database of a server that stands still, as its
 writer would put them.
 """
 
@@ -18,6 +18,12 @@ SOURCES = {"hunting_ruleset": 1, "retrohunt_job": 2, "collection": 3, "threat_ac
 ENTITIES = {"file": 1, "url": 2, "domain": 3, "ip_address": 4}
 URL = "http://evil.example/a?b=c&d=ü"
 INFO = {"rule_name": "my_rule", "match_source": "URL_RESPONSE_BODY", "source_key": "433a7343", "source_country": "GB"}
+
+JOB = "label_of_retrohunt_job-7"  # a job's label is its id
+
+
+def label(source):
+    return JOB if source == "retrohunt_job" else f"Label of {source}"
 
 
 def put(db, owner, source, entity, entity_id, label, tags=(), info=None, url=None, source_id=7):
@@ -61,7 +67,7 @@ def kinds(weir_bin, tmp_path_factory):
             for source in SOURCES:
                 hunting = source in ("hunting_ruleset", "retrohunt_job")
                 ids[entity, source] = put(
-                    db, owner, source, entity, entity_id, f"Label of {source}", ["my_rule"] if hunting else [],
+                    db, owner, source, entity, entity_id, label(source), ["my_rule"] if hunting else [],
                     INFO if hunting else None, URL if entity == "url" else None)
         put(db, owner, "collection", "file", b"\x01" * 32, "Gone", source_id=9)
     db.close()
@@ -88,7 +94,7 @@ def test_an_entry_of_each_kind(kinds, source, entity, id, collection):
     context = item["context_attributes"]
     hunting = source in ("hunting_ruleset", "retrohunt_job")
     assert context["origin"] == ("hunting" if hunting else "subscriptions")
-    assert context["sources"] == [{"type": source, "id": "7", "label": f"Label of {source}"}]
+    assert context["sources"] == [{"type": source, "id": JOB if source == "retrohunt_job" else "7", "label": label(source)}]
     assert context["tags"] == (["my_rule"] if hunting else [])
     assert context["hunting_info"] == (INFO if hunting else None)
     assert context.get("url") == (URL if entity == "url" else None)

@@ -62,6 +62,11 @@ struct scan_child;
 MUST_USE int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err *err);
 /* Give it back; one that is dead, used up or still scanning is buried. NULL is fine. */
 void scan_child_give(struct scan_pool *pool, struct scan_child *child);
+/*
+ * Kill a child that another thread has taken and cannot give back meanwhile: its owner
+ * sees ERR_DIED soon, whatever it waits for.
+ */
+void scan_child_cancel(struct scan_child *child);
 /* Wall time of each later scan of this child, until it is given back; 0: the pool's. */
 void scan_child_limit(struct scan_child *child, uint32_t timeout_ms);
 pid_t scan_child_pid(const struct scan_child *child);

@@ -35,8 +35,9 @@ extern const struct quota_info quota_infos[QUOTA_COUNT];
 enum {
 	QUOTA_UNLIMITED = -1,
 	QUOTA_ALLOWED_MAX = 999999999,
-	QUOTA_SHOWN_UNLIMITED = 1000000000,        /* clients expect a number */
-	QUOTA_WINDOWS = QUOTA_DOWNLOADS_MONTH + 1, /* the first ones have a counter */
+	QUOTA_SHOWN_UNLIMITED = 1000000000,             /* clients expect a number */
+	QUOTA_CALLS = QUOTA_DOWNLOADS_MONTH,            /* the first ones count calls … */
+	QUOTA_WINDOWS = QUOTA_RETROHUNT_JOBS_MONTH + 1, /* … and these have a counter, too */
 };
 
 /* Which one has this name? QUOTA_COUNT: none. */

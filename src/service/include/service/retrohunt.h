@@ -143,6 +143,7 @@ struct retrohunt_file {
 	int64_t position; /* in the list */
 	uint8_t sha256[SHA256_BYTES];
 	struct str rule; /* the first that matched it */
+	bool is_inside;  /* … in a file inside it */
 };
 struct retrohunt_files {
 	struct retrohunt_file *rows; /* in the arena */

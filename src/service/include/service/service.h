@@ -30,7 +30,11 @@ struct service_options {
 	struct clock *clock;      /* NULL: the system's */
 	const char *scan_program; /* see scan_pool_options.program */
 	uint32_t workers; /* hunting workers, one scan child each; 0: do not hunt, only store */
-	uint64_t hunt_bytes_max; /* larger files complete unhunted, with the reason */
+	uint32_t retrohunt_workers;     /* the same for Retrohunt jobs, if `workers` is not 0 */
+	uint32_t retrohunt_rules_max;   /* of a job */
+	uint32_t retrohunt_jobs_max;    /* running at a time, of a user */
+	uint64_t retrohunt_matches_max; /* of a job: then it ends */
+	uint64_t hunt_bytes_max;        /* larger files complete unhunted, with the reason */
 	uint64_t disk_reserve_bytes;
 	uint64_t scan_memory_max;
 	uint32_t scan_timeout_ms;

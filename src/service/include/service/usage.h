@@ -32,6 +32,14 @@ MUST_USE int usage_charge(struct service *svc, const struct user *u, unsigned en
 /* A call that was charged came to cost nothing after all. */
 void usage_refund(struct service *svc, const struct user *u, unsigned endpoint, bool download);
 
+/*
+ * Count one of what a quota other than on calls has a counter for. Nothing is counted for
+ * who came without a key. ERR_QUOTA.
+ */
+MUST_USE int usage_charge_one(struct service *svc, const struct user *u, enum quota quota,
+			      struct err *err);
+void usage_refund_one(struct service *svc, const struct user *u, enum quota quota);
+
 /* Seconds until no quota on requests is used up any more; 0: none is. */
 uint32_t usage_retry_s(struct service *svc, const struct user *u);
 

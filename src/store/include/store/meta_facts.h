@@ -15,6 +15,9 @@ struct file_facts {
 /* Store or replace; nothing is written if they are as they were. Writer's connection. */
 MUST_USE int file_facts_put(struct sql_conn *conn, int64_t file_id, const struct file_facts *facts,
 			    struct err *err);
+/* Empty texts if there are none. */
+MUST_USE int file_facts_get(struct sql_conn *conn, int64_t file_id, struct arena *arena,
+			    struct file_facts *ret, struct err *err);
 /* Empty if there are none. */
 MUST_USE int file_facts_tags(struct sql_conn *conn, int64_t file_id, struct arena *arena,
 			     struct str *ret, struct err *err);

@@ -1,0 +1,650 @@
+#include "retrohunt_internal.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "hunt.h"
+
+enum {
+	REST_MS = 200,  /* between tries at what failed */
+	YIELD_MS = 10,  /* … and between looks whether Livehunt still has clients waiting */
+	YIELD_MAX = 50, /* looks in a row: half a second, then a batch goes on beside it */
+	LOAD_ARENA_MAX = 4 << 20, /* a row with 1 MB of rules */
+};
+
+/* ---- Jobs ---- */
+
+static void job_free(struct retro_job *job)
+{
+	struct retro_task *next;
+
+	for (struct retro_task *t = job->tasks; t; t = next) {
+		next = t->next;
+		retro_task_free(t);
+	}
+	scan_rules_unref(job->rules);
+	free(job->text);
+	free(job);
+}
+
+static struct retro_job *job_new(struct retrohunt *e, const struct retrohunt_row *row,
+				 struct scan_rules *rules)
+{
+	struct retro_job *job = mem_must_zalloc(sizeof *job);
+
+	job->engine = e;
+	job->id = row->id;
+	job->owner_id = row->owner_id;
+	snprintf(job->name, sizeof job->name, STR_FMT, STR_ARG(row->name));
+	snprintf(job->corpus, sizeof job->corpus, STR_FMT, STR_ARG(row->corpus));
+	job->start_s = row->start_s;
+	job->end_s = row->end_s;
+	job->last_id = row->last_id;
+	job->ruleset_id = row->ruleset_id;
+	job->files = row->files;
+	job->bytes = row->bytes;
+	job->begun_us = clock_mono_us(e->svc->clock);
+	job->begun_bytes = row->done.bytes;
+	job->done = row->done;
+	job->more = true;
+	if (rules)
+		job->rules = scan_rules_ref(rules);
+	else
+		job->text = mem_must_dup(row->rules.p, row->rules.n + 1);
+	job->stop = row->status == RETROHUNT_ROW_ABORTING;
+	return job;
+}
+
+/* The least that any other has used: a newcomer does not have to catch up. */
+static uint64_t used_least(const struct retrohunt *e)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (const struct retro_job *j = e->jobs; j; j = j->next) {
+		if (!j->stop && j->used_us < least)
+			least = j->used_us;
+	}
+	return least == UINT64_MAX ? 0 : least;
+}
+
+void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules)
+{
+	struct retrohunt *e = svc->retrohunt;
+	struct retro_job *job;
+
+	if (!e || !e->worker_count)
+		return;
+	job = job_new(e, row, rules);
+	lock_take(&e->lock);
+	job->used_us = used_least(e);
+	job->next = e->jobs;
+	e->jobs = job;
+	e->job_count++;
+	metric_set(METRIC_retrohunt_jobs_running, (int64_t)e->job_count);
+	cond_broadcast(&e->work);
+	lock_drop(&e->lock);
+}
+
+bool retro_has_room(struct service *svc)
+{
+	struct retrohunt *e = svc->retrohunt;
+	bool room;
+
+	lock_take(&e->lock);
+	room = e->job_count < RETRO_JOBS_MAX;
+	lock_drop(&e->lock);
+	return room;
+}
+
+static struct retro_job *job_find(struct retrohunt *e, int64_t id)
+{
+	struct retro_job *job = e->jobs;
+
+	while (job && job->id != id)
+		job = job->next;
+	return job;
+}
+
+bool retro_cancel(struct service *svc, int64_t job_id)
+{
+	struct retrohunt *e = svc->retrohunt;
+	struct retro_job *job;
+
+	lock_take(&e->lock);
+	job = job_find(e, job_id);
+	if (job) {
+		job->stop = true;
+		for (unsigned i = 0; i < e->worker_count; i++) {
+			if (e->workers[i].job == job && e->workers[i].child)
+				scan_child_cancel(e->workers[i].child);
+		}
+		cond_broadcast(&e->work);
+	}
+	lock_drop(&e->lock);
+	return job != NULL;
+}
+
+void retro_give_up(struct retro_job *job, const char *reason, const char *error)
+{
+	struct retrohunt *e = job->engine;
+
+	lock_take(&e->lock);
+	if (!job->stop) {
+		snprintf(job->reason, sizeof job->reason, "%s", reason);
+		snprintf(job->error, sizeof job->error, "%s", error);
+		job->stop = true;
+		cond_broadcast(&e->work);
+	}
+	lock_drop(&e->lock);
+}
+
+bool retro_live(struct service *svc, int64_t job_id, struct retro_live *ret)
+{
+	struct retrohunt *e = svc->retrohunt;
+	const struct retro_job *job;
+
+	lock_take(&e->lock);
+	job = job_find(e, job_id);
+	if (job)
+		*ret = (struct retro_live){ job->done, job->begun_us, job->begun_bytes };
+	lock_drop(&e->lock);
+	return job != NULL;
+}
+
+bool retro_is_stopping(struct retrohunt *e)
+{
+	bool stopping;
+
+	lock_take(&e->lock);
+	stopping = e->stopping;
+	lock_drop(&e->lock);
+	return stopping;
+}
+
+void retro_rest(struct retrohunt *e)
+{
+	lock_take(&e->lock);
+	if (!e->stopping)
+		cond_wait_ms(&e->work, &e->lock, REST_MS);
+	lock_drop(&e->lock);
+}
+
+/* ---- What comes next ---- */
+
+enum step_kind {
+	STEP_NONE,
+	STEP_COMPILE,
+	STEP_CLAIM,
+	STEP_PLAN,
+	STEP_VERIFY,
+	STEP_END
+};
+struct step {
+	enum step_kind kind;
+	struct retro_task *task;
+	size_t from, to; /* items */
+};
+
+/* So many plans wait for their batches at most: each may hold a list of its range. */
+static unsigned planned_max(const struct retrohunt *e)
+{
+	return e->worker_count + 1;
+}
+
+/* Items from `from` that are one batch. */
+static size_t batch_end(const struct retro_task *t, size_t from)
+{
+	uint64_t bytes = 0;
+	size_t to = from;
+
+	while (to < t->item_count && to - from < RETRO_BATCH_FILES &&
+	       (to == from || bytes + t->items[to].len <= RETRO_BATCH_BYTES))
+		bytes += t->items[to++].len;
+	return to;
+}
+
+static struct step step_of(const struct retro_job *job)
+{
+	struct step plan = { .kind = STEP_NONE };
+	unsigned planned = 0, claimed = 0;
+
+	if (job->ending || job->over)
+		return plan;
+	if (job->stop)
+		return (struct step){ .kind = job->busy ? STEP_NONE : STEP_END };
+	if (!job->rules)
+		return (struct step){ .kind = job->compiling ? STEP_NONE : STEP_COMPILE };
+	for (struct retro_task *t = job->tasks; t; t = t->next) {
+		claimed++;
+		planned += t->state != RETRO_CLAIMED;
+		if (t->state == RETRO_PLANNED && t->item_next < t->item_count)
+			return (struct step){ STEP_VERIFY, t, t->item_next,
+					      batch_end(t, t->item_next) };
+		if (t->state == RETRO_CLAIMED && !plan.task)
+			plan = (struct step){ .kind = STEP_PLAN, .task = t };
+	}
+	if (plan.task && planned < planned_max(job->engine))
+		return plan;
+	if (job->more && !job->claiming && claimed < planned_max(job->engine))
+		return (struct step){ .kind = STEP_CLAIM };
+	return (struct step){ .kind = STEP_NONE };
+}
+
+/* Let nobody else take it. */
+static void step_mark(struct retro_job *job, const struct step *s)
+{
+	switch (s->kind) {
+	case STEP_COMPILE:
+		job->compiling = true;
+		break;
+	case STEP_CLAIM:
+		job->claiming = true;
+		break;
+	case STEP_PLAN:
+		s->task->state = RETRO_PLANNING;
+		break;
+	case STEP_VERIFY:
+		s->task->item_next = s->to;
+		s->task->out++;
+		break;
+	case STEP_END:
+		job->ending = true;
+		break;
+	case STEP_NONE:
+		break;
+	}
+}
+
+/* Wait for work. NULL: stopping. */
+static struct retro_job *worker_take(struct retro_worker *w, struct step *ret)
+{
+	struct retrohunt *e = w->engine;
+	struct retro_job *best = NULL;
+
+	lock_take(&e->lock);
+	while (!best && !e->stopping) {
+		for (struct retro_job *j = e->jobs; j; j = j->next) {
+			struct step s;
+
+			if (best && j->used_us >= best->used_us)
+				continue;
+			s = step_of(j);
+			if (s.kind == STEP_NONE)
+				continue;
+			best = j;
+			*ret = s;
+		}
+		if (!best)
+			cond_wait(&e->work, &e->lock);
+	}
+	if (best) {
+		step_mark(best, ret);
+		best->busy++;
+		w->job = best;
+	}
+	lock_drop(&e->lock);
+	return best;
+}
+
+static void unlink_job(struct retrohunt *e, struct retro_job *job)
+{
+	struct retro_job **at = &e->jobs;
+
+	while (*at != job)
+		at = &(*at)->next;
+	*at = job->next;
+	e->job_count--;
+	metric_set(METRIC_retrohunt_jobs_running, (int64_t)e->job_count);
+	if (!e->jobs)
+		cond_broadcast(&e->idle);
+}
+
+static void worker_leave(struct retro_worker *w, int64_t us)
+{
+	struct retrohunt *e = w->engine;
+	struct retro_job *job = w->job;
+	bool gone;
+
+	lock_take(&e->lock);
+	w->job = NULL;
+	job->busy--;
+	job->used_us += (uint64_t)us;
+	gone = job->over && !job->busy;
+	if (gone)
+		unlink_job(e, job);
+	cond_broadcast(&e->work);
+	lock_drop(&e->lock);
+	if (gone)
+		job_free(job);
+}
+
+/* ---- The steps ---- */
+
+static void run_compile(struct retro_worker *w, struct retro_job *job)
+{
+	struct err err;
+	int rc = retro_compile(w, job, &err);
+
+	if (rc == -ERR_INVALID)
+		retro_give_up(job, "scanner_failures", err.msg);
+	else if (rc && !retro_is_stopping(w->engine)) {
+		log_event(LOG_WARN, "retrohunt_compile_failed", LOG_Z("job", job->name),
+			  LOG_Z("error", err.msg));
+		retro_rest(w->engine);
+	}
+	lock_take(&w->engine->lock);
+	job->compiling = false;
+	lock_drop(&w->engine->lock);
+}
+
+static void tasks_append(struct retro_job *job, const struct retrohunt_task_row *rows, size_t n)
+{
+	struct retro_task **at = &job->tasks;
+
+	while (*at)
+		at = &(*at)->next;
+	for (size_t i = 0; i < n; i++) {
+		struct retro_task *t = mem_must_zalloc(sizeof *t);
+
+		t->row = rows[i];
+		*at = t;
+		at = &t->next;
+	}
+}
+
+static void job_is_over(struct retro_job *job)
+{
+	lock_take(&job->engine->lock);
+	job->over = true;
+	lock_drop(&job->engine->lock);
+}
+
+static void run_claim(struct retro_worker *w, struct retro_job *job)
+{
+	struct retrohunt_task_row rows[RETRO_CLAIM_MAX];
+	size_t n = 0;
+	struct err err;
+	int rc = retro_claim(job, rows, &n, &err);
+
+	if (rc && rc != -ERR_CLOSED) {
+		log_event(LOG_WARN, "retrohunt_claim_failed", LOG_Z("job", job->name),
+			  LOG_Z("error", err.msg));
+		retro_rest(w->engine);
+	}
+	lock_take(&w->engine->lock);
+	job->claiming = false;
+	if (rc == 0)
+		job->more = n == RETRO_CLAIM_MAX;
+	if (rc == -ERR_CLOSED && !w->engine->stopping)
+		job->stop = true;
+	tasks_append(job, rows, n);
+	lock_drop(&w->engine->lock);
+}
+
+static void task_unlink(struct retro_job *job, struct retro_task *task)
+{
+	struct retro_task **at = &job->tasks;
+
+	while (*at != task)
+		at = &(*at)->next;
+	*at = task->next;
+}
+
+/* Commit the end of a task of which nothing is left to verify. */
+static void task_end(struct retro_worker *w, struct retro_job *job, struct retro_task *task)
+{
+	struct retrohunt *e = w->engine;
+	struct err err;
+	int rc = retro_tell(job, task, NULL, 0, true, &err);
+
+	lock_take(&e->lock);
+	if (rc == 0)
+		task_unlink(job, task);
+	lock_drop(&e->lock);
+	if (rc == 0)
+		retro_task_free(task);
+}
+
+static void done_add(struct retrohunt_done *to, const struct retrohunt_done *d)
+{
+	to->files += d->files;
+	to->bytes += d->bytes;
+	to->verified_files += d->verified_files;
+	to->verified_bytes += d->verified_bytes;
+	to->skipped += d->skipped;
+	to->failed += d->failed;
+}
+
+static void run_plan(struct retro_worker *w, struct retro_job *job, struct retro_task *task)
+{
+	struct retrohunt *e = w->engine;
+	struct err err;
+	int rc = retro_task_plan(job, task, &err);
+	bool empty;
+
+	if (rc && rc != -ERR_CLOSED && !retro_is_stopping(e)) {
+		log_event(LOG_WARN, "retrohunt_plan_failed", LOG_Z("job", job->name),
+			  LOG_Z("error", err.msg));
+		retro_rest(e);
+	}
+	lock_take(&e->lock);
+	task->state = rc ? RETRO_CLAIMED : RETRO_PLANNED;
+	empty = rc == 0 && task->item_count == 0;
+	if (rc == 0)
+		done_add(&job->done, &task->done);
+	cond_broadcast(&e->work);
+	lock_drop(&e->lock);
+	if (empty)
+		task_end(w, job, task);
+}
+
+static void run_verify(struct retro_worker *w, struct retro_job *job, const struct step *s)
+{
+	struct retrohunt *e = w->engine;
+	bool last;
+
+	retro_verify(w, job, s->task, s->from, s->to);
+	lock_take(&e->lock);
+	s->task->out--;
+	last = !job->stop && !job->over && !e->stopping && s->task->out == 0 &&
+	       s->task->item_next == s->task->item_count;
+	lock_drop(&e->lock);
+	if (last)
+		task_end(w, job, s->task);
+}
+
+static void run_end(struct retro_worker *w, struct retro_job *job)
+{
+	struct err err;
+	int rc = retro_end(job, &err);
+
+	if (rc && rc != -ERR_CLOSED) {
+		log_event(LOG_WARN, "retrohunt_end_failed", LOG_Z("job", job->name),
+			  LOG_Z("error", err.msg));
+		retro_rest(w->engine);
+	}
+	lock_take(&w->engine->lock);
+	job->ending = false;
+	lock_drop(&w->engine->lock);
+	if (rc == 0)
+		job_is_over(job);
+}
+
+/* Clients who wait for Livehunt go first, for a while. */
+static void yield_to_clients(struct retro_worker *w)
+{
+	struct retrohunt *e = w->engine;
+
+	for (unsigned i = 0; i < YIELD_MAX && hunt_clients_wait(e->svc); i++) {
+		lock_take(&e->lock);
+		if (!e->stopping)
+			cond_wait_ms(&e->work, &e->lock, YIELD_MS);
+		lock_drop(&e->lock);
+	}
+}
+
+static void worker_run(void *arg)
+{
+	struct retro_worker *w = arg;
+	struct step s = { .kind = STEP_NONE };
+	struct retro_job *job;
+
+	while ((job = worker_take(w, &s)) != NULL) {
+		int64_t since_us = clock_mono_us(clock_system());
+
+		switch (s.kind) {
+		case STEP_COMPILE:
+			run_compile(w, job);
+			break;
+		case STEP_CLAIM:
+			run_claim(w, job);
+			break;
+		case STEP_PLAN:
+			run_plan(w, job, s.task);
+			break;
+		case STEP_VERIFY:
+			yield_to_clients(w);
+			since_us = clock_mono_us(clock_system());
+			run_verify(w, job, &s);
+			break;
+		case STEP_END:
+			run_end(w, job);
+			break;
+		case STEP_NONE:
+			break;
+		}
+		worker_leave(w, clock_mono_us(clock_system()) - since_us);
+	}
+	retro_child_bury(w);
+	scan_result_release(&w->result);
+}
+
+void retrohunt_drain(struct service *svc)
+{
+	struct retrohunt *e = svc->retrohunt;
+
+	lock_take(&e->lock);
+	while (e->jobs && !e->stopping)
+		cond_wait_ms(&e->idle, &e->lock, 1000);
+	lock_drop(&e->lock);
+}
+
+/* ---- Life ---- */
+
+struct release_req {
+	struct write_req req;
+};
+
+static int release_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	(void)req;
+	return retrohunt_tasks_release(conn, err);
+}
+
+/* What was under way when the last process ended. */
+static int jobs_load(struct service *svc, struct sql_conn *conn, struct err *err)
+{
+	int64_t ids[64], after = 0;
+	size_t n;
+
+	do {
+		TRY(retrohunt_open_ids(conn, after, ids, sizeof ids / sizeof ids[0], &n, err));
+		for (size_t i = 0; i < n; i++) {
+			AUTO(arena_drop) struct arena *arena = arena_new("job", LOAD_ARENA_MAX);
+			struct retrohunt_row row;
+
+			TRY(retrohunt_row_by_id(conn, ids[i], arena, &row, err));
+			retro_admit(svc, &row, NULL);
+			after = ids[i];
+		}
+	} while (n == sizeof ids / sizeof ids[0]);
+	return 0;
+}
+
+unsigned retrohunt_workers(const struct service_options *options)
+{
+	return options->workers == 0 ? 0 : options->retrohunt_workers;
+}
+
+static int workers_start(struct retrohunt *e, unsigned n, struct err *err)
+{
+	REQUIRE(n <= RETROHUNT_WORKERS_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		struct retro_worker *w = &e->workers[i];
+		char name[16];
+
+		w->engine = e;
+		snprintf(name, sizeof name, "retro-%u", i);
+		TRY(thread_start(&w->thread, name, worker_run, w, err));
+		lock_take(&e->lock);
+		e->worker_count++;
+		lock_drop(&e->lock);
+	}
+	return 0;
+}
+
+int retrohunt_start(struct service *svc, struct err *err)
+{
+	struct release_req release = { .req = { .apply = release_apply, .lane = LANE_API } };
+	struct retrohunt *e = mem_must_zalloc(sizeof *e);
+	struct sql_conn *conn;
+	int rc;
+
+	e->svc = svc;
+	lock_init(&e->lock, LOCK_RETROHUNT);
+	cond_init(&e->work);
+	cond_init(&e->idle);
+	svc->retrohunt = e;
+	if (!retrohunt_workers(&svc->options))
+		return 0;
+	TRY(writer_call(svc->writer, &release.req, err));
+	TRY(workers_start(e, retrohunt_workers(&svc->options), err));
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = jobs_load(svc, conn, err);
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
+void retrohunt_cancel(struct service *svc)
+{
+	struct retrohunt *e = svc->retrohunt;
+
+	if (!e)
+		return;
+	lock_take(&e->lock);
+	e->stopping = true;
+	cond_broadcast(&e->work);
+	cond_broadcast(&e->idle);
+	lock_drop(&e->lock);
+}
+
+void retrohunt_stop(struct service *svc)
+{
+	struct retrohunt *e = svc->retrohunt;
+
+	if (!e)
+		return;
+	retrohunt_cancel(svc);
+	for (unsigned i = 0; i < e->worker_count; i++)
+		thread_join(&e->workers[i].thread);
+}
+
+void retrohunt_free(struct service *svc)
+{
+	struct retrohunt *e = svc->retrohunt;
+	struct retro_job *next;
+
+	if (!e)
+		return;
+	for (struct retro_job *job = e->jobs; job; job = next) {
+		next = job->next;
+		job_free(job);
+	}
+	cond_release(&e->work);
+	cond_release(&e->idle);
+	lock_release(&e->lock);
+	free(e);
+	svc->retrohunt = NULL;
+}

@@ -1,0 +1,212 @@
+#ifndef SERVICE_RETROHUNT_INTERNAL_H
+#define SERVICE_RETROHUNT_INTERNAL_H
+#include "service/retrohunt.h"
+#include "service_internal.h"
+#include "store/meta_retrohunt.h"
+
+/*
+ * The engine behind Retrohunt: jobs under way, and the workers that run them.
+ *
+ * Invariants
+ *  1. A job and its tasks, ranges of file ids that together are its snapshot, are one
+ *     transaction. A task is claimed under a lease; the commit that ends it removes it,
+ *     moves the job's counters, and ends the job if it was the last one. What is lost
+ *     before that is done again: a match is noted and told once, whoever finds it.
+ *  2. Every commit of a job looks, in its own transaction, whether the job is live and
+ *     the task still ours. So nothing is told after an abort, a deletion or the limit.
+ *  3. The next piece of work is one of the job whose workers took the least time so
+ *     far. A piece is short (a batch, a plan, a claim), so that jobs share the machine
+ *     evenly and an abort waits for none; what a child is at is cut short by its death.
+ *  4. A job in memory is freed when it is over and no worker is in it.
+ *  5. A file that kills a scanner or takes too long does it alone the second time, is
+ *     then named as skipped, and the job goes on; RETRO_HARM_MAX of them end it.
+ *
+ *   created --retro_admit--> (compile) --> claim --> plan --> verify … --> over --> freed
+ *                                ^           |________________|             ^
+ *                         after a restart      task by task      limit, abort, harm
+ */
+enum {
+	RETRO_CLAIM_MAX = 4,     /* tasks claimed in one transaction */
+	RETRO_LEASE_S = 3600,    /* one process owns the folder: leases end with it */
+	RETRO_JOBS_MAX = 1000,   /* open ones, of all users together */
+	RETRO_HARM_MAX = 100,    /* files that may harm a scanner before the job gives up */
+	RETRO_SKIPS_KEPT = 1000, /* files named as skipped of one task; more are counted */
+	RETRO_BATCH_FILES = 64,
+	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */
+	RETRO_AROUND_MAX = 256,       /* containers around a file in which a match is told */
+};
+
+/* A file to verify. */
+struct retro_item {
+	int64_t file_id;
+	uint64_t offset;
+	uint32_t len;
+	uint32_t pack;
+};
+
+struct retro_skip {
+	int64_t file_id;
+	struct str reason; /* the task's */
+};
+
+enum retro_task_state {
+	RETRO_CLAIMED,
+	RETRO_PLANNING,
+	RETRO_PLANNED
+};
+
+/* Members are under the engine's lock, but items and skips while they are made. */
+struct retro_task {
+	struct retro_task *next;
+	struct retrohunt_task_row row;
+	enum retro_task_state state;
+	struct retro_item *items; /* owned; by pack and offset */
+	size_t item_count;
+	size_t item_next; /* those before are given out … */
+	unsigned out;     /* … in so many batches under way */
+	struct retrohunt_done done;
+	struct arena *arena; /* of reasons; NULL until there is one */
+	struct retro_skip *skips;
+	size_t skip_count;
+};
+
+/* What a job asks; does not change. */
+struct retro_job {
+	struct retro_job *next;
+	struct retrohunt *engine;
+	int64_t id;
+	int64_t owner_id;
+	char name[RETROHUNT_NAME_BYTES];
+	char corpus[16];
+	int64_t start_s, end_s; /* 0: open */
+	int64_t last_id;
+	int64_t ruleset_id; /* that watches on; 0: none */
+	int64_t files, bytes;
+	int64_t begun_us; /* monotonic: it is under way in this process since then … */
+	int64_t begun_bytes;
+	/* under the lock */
+	char *text;               /* of its rules, until they are compiled; owned */
+	struct scan_rules *rules; /* NULL until then */
+	bool compiling, claiming, ending;
+	bool more;                  /* there may be unclaimed tasks */
+	struct retro_task *tasks;   /* claimed ones, in order */
+	unsigned busy;              /* workers in it */
+	uint64_t used_us;           /* of workers */
+	struct retrohunt_done done; /* all that is decided, committed or not */
+	unsigned harm;
+	bool over; /* it has ended in the database */
+	/* to be set by anyone: end it as soon as nobody is in it */
+	_Atomic bool stop;
+	char reason[RETROHUNT_REASON_BYTES]; /* "" with stop: it was aborted */
+	char error[RETROHUNT_ERROR_BYTES];
+};
+
+struct retro_worker {
+	struct retrohunt *engine;
+	struct thread thread;
+	struct scan_child *child; /* set and cleared under the lock; used by the worker alone */
+	struct retro_job *job;    /* under the lock: what it is in */
+	unsigned slot_last;       /* of the child, that was loaded last */
+	struct scan_result result;
+};
+
+struct retrohunt {
+	struct service *svc;
+	struct lock lock;
+	struct cond work;
+	struct cond idle;
+	/* under the lock */
+	struct retro_job *jobs;
+	size_t job_count;
+	bool stopping;
+	unsigned worker_count;
+	struct retro_worker workers[RETROHUNT_WORKERS_MAX];
+};
+
+/* ---- retrohunt_engine.c ---- */
+MUST_USE int retrohunt_start(struct service *svc, struct err *err);
+/* From here on nothing is begun. */
+void retrohunt_cancel(struct service *svc);
+void retrohunt_stop(struct service *svc); /* joins the workers */
+void retrohunt_free(struct service *svc); /* after the writer has stopped */
+/* Workers as the options say. */
+unsigned retrohunt_workers(const struct service_options *options);
+/*
+ * Begin a job that is in the database. `rules` may be NULL: they are compiled from the
+ * row's text. Any thread, also the writer's.
+ */
+void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules);
+/* Is there room for another? */
+bool retro_has_room(struct service *svc);
+/* It was aborted or deleted: stop what is under way. false: nothing of it is. */
+bool retro_cancel(struct service *svc, int64_t job_id);
+/* Give up, with a reason for its owner. */
+void retro_give_up(struct retro_job *job, const char *reason, const char *error);
+bool retro_is_stopping(struct retrohunt *e);
+/* Wait a moment, or until stopping, so as not to spin. */
+void retro_rest(struct retrohunt *e);
+/* What of a job under way is decided, and since when. false: it is not under way. */
+struct retro_live {
+	struct retrohunt_done done;
+	int64_t begun_us, begun_bytes;
+};
+bool retro_live(struct service *svc, int64_t job_id, struct retro_live *ret);
+
+/* ---- retrohunt.c ---- */
+/* Check every member and copy it into the arena, but `by`. ERR_INVALID. */
+MUST_USE int retro_check(const struct retrohunt_new *ask, struct arena *arena,
+			 struct retrohunt_new *ret, struct err *err);
+struct ruleset_compiled;
+/* Compile what somebody asks for; as ruleset_compile. */
+MUST_USE int retro_compile_new(struct service *svc, struct str rules, struct arena *arena,
+			       struct ruleset_compiled *ret, struct str *messages, struct err *err);
+
+/* ---- retrohunt_list.c ---- */
+/* A row as its owner sees it; with `look` as it stands while it is under way. */
+void retro_job_of_row(struct service *svc, const struct retrohunt_row *row, bool look,
+		      struct retrohunt_job *ret);
+
+/* ---- retrohunt_plan.c ---- */
+/* The tasks of a new job. On the writer's connection. */
+MUST_USE int retro_tasks_make(struct sql_conn *conn, int64_t job_id, struct str corpus,
+			      int64_t last_id, struct err *err);
+/* Fill task->items, skips and done with what its range holds. */
+MUST_USE int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *err);
+/* Note that a file is not scanned. `is_failure`: it should have been. Under the lock, or alone. */
+void retro_task_skip(struct retro_task *task, int64_t file_id, const char *reason, bool is_failure);
+void retro_task_free(struct retro_task *task);
+
+/* ---- retrohunt_worker.c ---- */
+/* A living child, in w->child. */
+MUST_USE int retro_child(struct retro_worker *w, struct err *err);
+void retro_child_bury(struct retro_worker *w);
+MUST_USE int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err);
+/* Verify items [from, to) of the task and tell what matches. Takes the lock for its outcome. */
+void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_task *task,
+		  size_t from, size_t to);
+
+/* ---- retrohunt_tell.c ---- */
+struct retro_hit {
+	int64_t file_id;
+	const struct scan_rule *rule; /* of the job's rules */
+	struct str snippet;
+};
+enum {
+	RETRO_STEP_HITS = 256 /* told in one request to the writer: some 20 ms of it */
+};
+/*
+ * Commit these hits of a task; with `ends`, the task's end in the same transaction.
+ * Blocks; goes on trying while the disk is full or busy. ERR_CLOSED: it is not ours
+ * to tell any more (the job ended, or the service stops).
+ */
+MUST_USE int retro_tell(struct retro_job *job, const struct retro_task *task,
+			const struct retro_hit *hits, size_t n, bool ends, struct err *err);
+/* End a job that was aborted, deleted or given up. Blocks. */
+MUST_USE int retro_end(struct retro_job *job, struct err *err);
+/*
+ * Claim tasks. *ret_n 0: there are no more; a job that has none at all ends here.
+ * ERR_CLOSED: the job is not live.
+ */
+MUST_USE int retro_claim(struct retro_job *job, struct retrohunt_task_row *ret, size_t *ret_n,
+			 struct err *err);
+#endif

@@ -1,0 +1,318 @@
+#include "retrohunt_internal.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "match_info.h"
+#include "store/meta_file.h"
+#include "store/stream.h"
+
+/* What jobs commit: claims, matches, ends. On the writer's thread, but for those who wait. */
+
+enum {
+	INFO_ARENA_MAX = 1 << 20, /* one match told on one file */
+	TRIES_MAX = 3,            /* at a commit that fails for a lasting reason */
+};
+
+/* ---- Matches ---- */
+
+struct tell_req {
+	struct write_req req; /* first */
+	struct retro_job *job;
+	const struct retro_task *task;
+	const struct retro_hit *hits;
+	size_t n;
+	bool ends; /* the task with them */
+	/* outcome */
+	bool over; /* the job has ended with it */
+};
+
+/* Where a match is told: on the file itself, then on the containers around it. */
+struct place {
+	int64_t file_id;
+	const uint8_t *subfile; /* SHA-256 of the file inside; NULL: it is the file itself */
+};
+
+static bool in_range(const struct retro_job *job, int64_t last_submission_s)
+{
+	return (!job->start_s || last_submission_s >= job->start_s) &&
+	       (!job->end_s || last_submission_s <= job->end_s);
+}
+
+/* The ruleset that watches on may have been faster. */
+static int ruleset_has_told(struct sql_conn *conn, const struct retro_job *job,
+			    struct sighting_new sighting, bool *ret, struct err *err)
+{
+	*ret = false;
+	if (!job->ruleset_id)
+		return 0;
+	sighting.source_kind = STREAM_RULESET;
+	sighting.source_id = job->ruleset_id;
+	return stream_is_told(conn, &sighting, ret, err);
+}
+
+static int tell_new(struct sql_conn *conn, const struct retro_job *job, const struct retro_hit *hit,
+		    const struct place *place, const uint8_t *sha256, int64_t now_s,
+		    struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt match", INFO_ARENA_MAX);
+	struct match_facts facts = { .rule = hit->rule,
+				     .with_tags = true,
+				     .snippet = hit->snippet,
+				     .subfile = place->subfile };
+	struct sighting_new sighting = { .owner_id = job->owner_id,
+					 .source_kind = STREAM_RETROHUNT,
+					 .source_id = job->id,
+					 .label = str_of(job->name),
+					 .entity_kind = STREAM_FILE,
+					 .entity_id = str_make(sha256, SHA256_BYTES),
+					 .rule = hit->rule->name };
+	const struct str *tags;
+	size_t tag_count;
+	bool told;
+
+	TRY(ruleset_has_told(conn, job, sighting, &told, err));
+	if (told)
+		return 0;
+	TRY(submission_first_user(conn, place->file_id, &facts.user_id, err));
+	TRY(match_info(&facts, arena, &sighting.info, err));
+	tags = match_tags(hit->rule, arena, &tag_count);
+	return match_tell(conn, &sighting, tags, tag_count, now_s, &told, err);
+}
+
+/* *ret_full: it is one too many. */
+static int tell_place(struct sql_conn *conn, const struct retro_job *job,
+		      const struct retro_hit *hit, const struct place *place, int64_t now_s,
+		      uint8_t ret_sha256[SHA256_BYTES], bool *ret_counts, bool *ret_full,
+		      struct err *err)
+{
+	struct retrohunt_match_row match = { .job_id = job->id,
+					     .file_id = place->file_id,
+					     .rule = hit->rule->name,
+					     .is_inside = place->subfile != NULL };
+	struct retrohunt_subject subject;
+	bool found, is_new;
+
+	TRY(retrohunt_subject(conn, place->file_id, &subject, &found, err));
+	*ret_counts = found;
+	*ret_full = false;
+	if (!found)
+		return 0; /* removed meanwhile */
+	memcpy(ret_sha256, subject.sha256, SHA256_BYTES);
+	if (place->file_id > job->last_id || !in_range(job, subject.last_submission_s))
+		return 0;
+	match.sha256 = subject.sha256;
+	TRY(retrohunt_match_add(conn, &match,
+				(int64_t)job->engine->svc->options.retrohunt_matches_max, &is_new,
+				ret_full, err));
+	if (!is_new)
+		return 0;
+	metric_add(METRIC_retrohunt_matches_total, 1);
+	return tell_new(conn, job, hit, place, subject.sha256, now_s, err);
+}
+
+static int tell_hit(struct sql_conn *conn, const struct retro_job *job, const struct retro_hit *hit,
+		    int64_t now_s, bool *ret_full, struct err *err)
+{
+	uint8_t sha256[SHA256_BYTES], ignored[SHA256_BYTES];
+	struct place place = { .file_id = hit->file_id };
+	int64_t around[RETRO_AROUND_MAX];
+	size_t n = 0;
+	bool counts;
+
+	TRY(tell_place(conn, job, hit, &place, now_s, sha256, &counts, ret_full, err));
+	if (!counts || *ret_full)
+		return 0;
+	TRY(retrohunt_around(conn, hit->file_id, around, RETRO_AROUND_MAX, &n, err));
+	place.subfile = sha256;
+	for (size_t i = 0; i < n && !*ret_full; i++) {
+		place.file_id = around[i];
+		TRY(tell_place(conn, job, hit, &place, now_s, ignored, &counts, ret_full, err));
+	}
+	return 0;
+}
+
+/* The last task is done. */
+static int end_in(struct sql_conn *conn, struct tell_req *r, int64_t now_s, struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt end", 4 << 20);
+	struct retrohunt_row row;
+	bool left;
+
+	TRY(retrohunt_has_tasks(conn, r->job->id, &left, err));
+	if (left)
+		return 0;
+	TRY(retrohunt_row_by_id(conn, r->job->id, arena, &row, err));
+	r->over = true;
+	return retrohunt_row_end(conn, r->job->id, RETROHUNT_ROW_FINISHED,
+				 row.done.failed ? STR("skipped_files") : STR(""), STR(""), now_s,
+				 err);
+}
+
+static int task_end_in(struct sql_conn *conn, struct tell_req *r, int64_t now_s, struct err *err)
+{
+	const struct retro_task *task = r->task;
+	bool mine;
+
+	for (size_t i = 0; i < task->skip_count; i++)
+		TRY(retrohunt_skip_add(conn, r->job->id, task->skips[i].file_id,
+				       task->skips[i].reason, err));
+	TRY(retrohunt_task_done(conn, r->job->id, task->row.number,
+				str_of(r->job->engine->svc->instance), &task->done, &mine, err));
+	if (!mine)
+		return err_set(err, ERR_CLOSED, "the task is another's");
+	return end_in(conn, r, now_s, err);
+}
+
+static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct tell_req *r = (struct tell_req *)req;
+	struct retro_job *job = r->job;
+	int64_t now_s = clock_unix_s(job->engine->svc->clock);
+	bool live, held, full = false;
+
+	r->over = false;
+	TRY(retrohunt_is_live(conn, job->id, &live, err));
+	TRY(retrohunt_task_is_held(conn, job->id, r->task->row.number,
+				   str_of(job->engine->svc->instance), &held, err));
+	if (!live || !held)
+		return err_set(err, ERR_CLOSED, "the job is over");
+	for (size_t i = 0; i < r->n && !full; i++)
+		TRY(tell_hit(conn, job, &r->hits[i], now_s, &full, err));
+	if (full) {
+		r->over = true;
+		return retrohunt_row_end(conn, job->id, RETROHUNT_ROW_FINISHED, STR("match_limit"),
+					 STR(""), now_s, err);
+	}
+	return r->ends ? task_end_in(conn, r, now_s, err) : 0;
+}
+
+static void job_ended(struct retro_job *job)
+{
+	lock_take(&job->engine->lock);
+	job->over = true;
+	job->stop = true;
+	lock_drop(&job->engine->lock);
+	log_record(LOG_INFO, "retrohunt_ended", LOG_Z("job", job->name));
+}
+
+/* A commit that is tried again while what hinders it may pass. */
+static int commit(struct retro_job *job, struct write_req *req, struct err *err)
+{
+	struct retrohunt *e = job->engine;
+	unsigned failures = 0;
+	int rc;
+
+	for (;;) {
+		rc = writer_call(e->svc->writer, req, err);
+		if (rc == 0 || rc == -ERR_CLOSED || retro_is_stopping(e))
+			return rc == 0 ? 0 : err_set(err, ERR_CLOSED, "the job is over");
+		log_event(LOG_WARN, "retrohunt_waits", LOG_Z("job", job->name),
+			  LOG_Z("error", err->msg));
+		failures += rc != -ERR_BUSY && rc != -ERR_NO_SPACE && rc != -ERR_IO;
+		if (failures == TRIES_MAX) {
+			retro_give_up(job, "scanner_failures",
+				      "what was found could not be stored; the log says why");
+			return err_set(err, ERR_CLOSED, "the job gives up");
+		}
+		retro_rest(e);
+	}
+}
+
+int retro_tell(struct retro_job *job, const struct retro_task *task, const struct retro_hit *hits,
+	       size_t n, bool ends, struct err *err)
+{
+	do {
+		size_t now = n < RETRO_STEP_HITS ? n : RETRO_STEP_HITS;
+		struct tell_req r = { .req = { .apply = tell_apply, .lane = LANE_BULK },
+				      .job = job,
+				      .task = task,
+				      .hits = hits,
+				      .n = now,
+				      .ends = ends && now == n };
+
+		/* A client may be waiting for the end of a short job. */
+		if (r.ends)
+			r.req.lane = LANE_API;
+		TRY(commit(job, &r.req, err));
+		if (r.over) {
+			job_ended(job);
+			return ends && now == n ? 0 : err_set(err, ERR_CLOSED, "the job is over");
+		}
+		hits += now;
+		n -= now;
+	} while (n);
+	return 0;
+}
+
+/* ---- The end of one that is stopped ---- */
+
+struct end_req {
+	struct write_req req; /* first */
+	struct retro_job *job;
+};
+
+static int end_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct retro_job *job = ((struct end_req *)req)->job;
+	int64_t now_s = clock_unix_s(job->engine->svc->clock);
+	bool gave_up = job->reason[0] != 0;
+
+	return retrohunt_row_end(
+		conn, job->id, gave_up ? RETROHUNT_ROW_FINISHED : RETROHUNT_ROW_ABORTED,
+		gave_up ? str_of(job->reason) : STR("aborted"), str_of(job->error), now_s, err);
+}
+
+int retro_end(struct retro_job *job, struct err *err)
+{
+	struct end_req r = { .req = { .apply = end_apply, .lane = LANE_API }, .job = job };
+
+	TRY(writer_call(job->engine->svc->writer, &r.req, err));
+	background_wake(job->engine->svc); /* one that was deleted is swept now */
+	log_record(LOG_INFO, "retrohunt_ended", LOG_Z("job", job->name),
+		   LOG_Z("reason", job->reason[0] ? job->reason : "aborted"));
+	return 0;
+}
+
+/* ---- Claims ---- */
+
+struct claim_req {
+	struct write_req req; /* first */
+	struct retro_job *job;
+	struct retrohunt_task_row *rows;
+	size_t n;
+	bool over; /* there was nothing to look at */
+};
+
+static int claim_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct claim_req *c = (struct claim_req *)req;
+	struct service *svc = c->job->engine->svc;
+	int64_t now_s = clock_unix_s(svc->clock);
+	bool live, left;
+
+	TRY(retrohunt_is_live(conn, c->job->id, &live, err));
+	if (!live)
+		return err_set(err, ERR_CLOSED, "the job is over");
+	TRY(retrohunt_row_start(conn, c->job->id, now_s, err));
+	TRY(retrohunt_tasks_claim(conn, c->job->id, str_of(svc->instance), now_s + RETRO_LEASE_S,
+				  c->rows, RETRO_CLAIM_MAX, &c->n, err));
+	TRY(retrohunt_has_tasks(conn, c->job->id, &left, err));
+	c->over = !left;
+	return c->over ? retrohunt_row_end(conn, c->job->id, RETROHUNT_ROW_FINISHED, STR(""),
+					   STR(""), now_s, err)
+		       : 0;
+}
+
+int retro_claim(struct retro_job *job, struct retrohunt_task_row *ret, size_t *ret_n,
+		struct err *err)
+{
+	struct claim_req c = { .req = { .apply = claim_apply, .lane = LANE_API },
+			       .job = job,
+			       .rows = ret };
+
+	TRY(writer_call(job->engine->svc->writer, &c.req, err));
+	*ret_n = c.n;
+	if (c.over)
+		job_ended(job);
+	return 0;
+}

@@ -1,0 +1,415 @@
+#include "retrohunt_internal.h"
+
+#include <stdio.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "ruleset_check.h"
+#include "sample_facts.h"
+#include "snippet.h"
+#include "store/meta_facts.h"
+
+/* Verifying: a batch of files, scanned by the worker's child with the job's rules. */
+
+enum {
+	BATCH_ARENA_MAX = 128 << 20, /* facts of RETRO_BATCH_FILES files, 1 MB each, and hits … */
+	FULL_HITS_BYTES = 96 << 20,  /* … that have a snippet up to here */
+	COMPILE_ARENA_MAX = 96 << 20,
+	ALONE_NONE = -1,
+};
+
+/* ---- The child ---- */
+
+void retro_child_bury(struct retro_worker *w)
+{
+	struct scan_child *child;
+
+	lock_take(&w->engine->lock);
+	child = STEAL(w->child);
+	lock_drop(&w->engine->lock);
+	scan_child_give(w->engine->svc->scan, child);
+}
+
+int retro_child(struct retro_worker *w, struct err *err)
+{
+	struct scan_child *child;
+
+	if (w->child && (scan_child_is_dead(w->child) || scan_child_is_used_up(w->child)))
+		retro_child_bury(w);
+	if (w->child)
+		return 0;
+	TRY(scan_child_take(&child, w->engine->svc->scan, err));
+	lock_take(&w->engine->lock);
+	w->child = child;
+	lock_drop(&w->engine->lock);
+	return 0;
+}
+
+int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt compile", COMPILE_ARENA_MAX);
+	const struct ruleset_compile_ask ask = { .rules = str_of(job->text),
+						 .entity = STR("file"),
+						 .retrohunt = true };
+	struct ruleset_compiled made = { 0 };
+	struct str messages;
+
+	TRY(ruleset_compile(w->engine->svc, &ask, arena, &made, &messages, err));
+	lock_take(&w->engine->lock);
+	job->rules = made.rules;
+	free(STEAL(job->text));
+	lock_drop(&w->engine->lock);
+	return 0;
+}
+
+/* ---- A batch ---- */
+
+struct batch_item {
+	const struct retro_item *item;
+	bool is_left_out; /* gone, or out of the job's time */
+	struct scan_facts facts;
+	struct pack_file *pack;
+};
+
+struct batch {
+	struct retro_worker *w;
+	struct retro_job *job;
+	struct retro_task *task;
+	struct arena *arena;
+	struct batch_item items[RETRO_BATCH_FILES];
+	size_t n;
+	unsigned slot;     /* of the child, with the job's rules */
+	size_t sent, done; /* items before those are sent, answered */
+	ptrdiff_t alone;   /* this item was to blame once: it is scanned by itself */
+	struct retro_hit *hits;
+	size_t hit_count, hit_cap;
+	struct retrohunt_done sum;
+};
+
+static bool batch_must_end(const struct batch *b)
+{
+	return b->job->stop || retro_is_stopping(b->w->engine);
+}
+
+/* What rules may ask, and whether the file counts at all. */
+static int load_item(struct batch *b, struct sql_conn *conn, struct batch_item *item,
+		     struct err *err)
+{
+	const struct retro_job *job = b->job;
+	struct file_facts facts;
+	struct sample_known known = { 0 };
+	struct file_row row;
+	int rc = file_row_by_id(conn, item->item->file_id, b->arena, &row, err);
+
+	item->is_left_out = rc == -ERR_NOT_FOUND ||
+			    (rc == 0 && ((job->start_s && row.last_submission_s < job->start_s) ||
+					 (job->end_s && row.last_submission_s > job->end_s)));
+	if (item->is_left_out)
+		return 0;
+	TRY(rc);
+	TRY(file_facts_get(conn, row.id, b->arena, &facts, err));
+	known = (struct sample_known){ .file = &row,
+				       .identified = row.identified,
+				       .file_type = row.file_type,
+				       .magic = row.magic,
+				       .facts = facts.object,
+				       .tags = facts.tags };
+	item->facts = sample_facts(&known, b->arena);
+	return 0;
+}
+
+static int batch_load(struct batch *b, struct err *err)
+{
+	struct service *svc = b->w->engine->svc;
+	struct sql_conn *conn;
+	int rc = 0;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	for (size_t i = 0; i < b->n && rc == 0; i++)
+		rc = load_item(b, conn, &b->items[i], err);
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
+static void skip_item(struct batch *b, const struct batch_item *item, const char *reason)
+{
+	struct retrohunt *e = b->w->engine;
+
+	lock_take(&e->lock);
+	retro_task_skip(b->task, item->item->file_id, reason, true);
+	b->job->done.skipped++;
+	b->job->done.failed++;
+	lock_drop(&e->lock);
+}
+
+/* The file harmed the scanner, by itself. */
+static void blame_item(struct batch *b, const struct batch_item *item, const char *reason)
+{
+	struct retrohunt *e = b->w->engine;
+	char text[160];
+	bool enough;
+
+	skip_item(b, item, reason);
+	metric_add(METRIC_retrohunt_harm_total, 1);
+	log_event(LOG_WARN, "retrohunt_file_skipped", LOG_Z("job", b->job->name),
+		  LOG_I64("file", item->item->file_id), LOG_Z("reason", reason));
+	lock_take(&e->lock);
+	enough = ++b->job->harm >= RETRO_HARM_MAX;
+	lock_drop(&e->lock);
+	if (!enough)
+		return;
+	snprintf(text, sizeof text, "the scanner failed on %d files; the last time: %.80s",
+		 RETRO_HARM_MAX, reason);
+	retro_give_up(b->job, "scanner_failures", text);
+}
+
+static void count_item(struct batch *b, const struct batch_item *item, bool verified)
+{
+	b->sum.files++;
+	b->sum.bytes += item->item->len;
+	if (!verified)
+		return;
+	b->sum.verified_files++;
+	b->sum.verified_bytes += item->item->len;
+}
+
+/* ---- What matches ---- */
+
+static int flush_hits(struct batch *b, struct err *err)
+{
+	size_t n = b->hit_count;
+
+	b->hit_count = 0;
+	return n ? retro_tell(b->job, b->task, b->hits, n, false, err) : 0;
+}
+
+static int keep_hit(struct batch *b, const struct batch_item *item, const struct scan_hit *hit,
+		    const struct scan_rule *rule, struct err *err)
+{
+	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
+	const struct pack_locator at = { item->item->pack, item->item->offset, item->item->len };
+
+	if (b->hit_count == b->hit_cap) {
+		size_t cap = b->hit_cap ? 2 * b->hit_cap : 32;
+		struct retro_hit *bigger = arena_must(b->arena, cap * sizeof *bigger);
+
+		if (b->hit_count)
+			memcpy(bigger, b->hits, b->hit_count * sizeof *bigger);
+		b->hits = bigger;
+		b->hit_cap = cap;
+	}
+	if (hit->match_count && arena_bytes(b->arena) < FULL_HITS_BYTES)
+		TRY(snippet_write(&snippet, b->w->engine->svc->packs, &at, hit->matches,
+				  hit->match_count, err));
+	b->hits[b->hit_count++] = (struct retro_hit){ item->item->file_id, rule,
+						      arena_str(b->arena, buf_str(&snippet)) };
+	return 0;
+}
+
+static int take_hits(struct batch *b, const struct batch_item *item, struct err *err)
+{
+	const struct scan_result *result = &b->w->result;
+
+	for (size_t i = 0; i < result->hit_count; i++) {
+		const struct scan_rule *rule = scan_rules_at(b->job->rules, result->hits[i].rule);
+
+		if (!rule->is_private)
+			TRY(keep_hit(b, item, &result->hits[i], rule, err));
+	}
+	return b->hit_count >= RETRO_STEP_HITS ? flush_hits(b, err) : 0;
+}
+
+/* ---- Through the child ---- */
+
+static void batch_put_packs(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->items[i].pack)
+			pack_file_put(b->w->engine->svc->packs, STEAL(b->items[i].pack));
+	}
+}
+
+/* ERR_DIED: the child did not even receive it. Others were answered with a reason. */
+static int send_item(struct batch *b, struct batch_item *item, struct err *err)
+{
+	struct scan_sample sample = { .offset = item->item->offset, .len = item->item->len };
+
+	if (!item->pack)
+		TRY(packs_get(b->w->engine->svc->packs, item->item->pack, &item->pack, err));
+	sample.fd = pack_file_fd(item->pack);
+	return scan_send(b->w->child, &sample, &item->facts, 1u << b->slot, err);
+}
+
+/* Send what may go. false: the child is dead. */
+static bool batch_send(struct batch *b, struct err *err)
+{
+	while (b->sent < b->n && scan_pending(b->w->child) < SCAN_DEPTH) {
+		struct batch_item *item = &b->items[b->sent];
+		int rc;
+
+		if (b->alone != ALONE_NONE && scan_pending(b->w->child))
+			break; /* it was sent, or waits until those before it are answered */
+		if (item->is_left_out) {
+			if (scan_pending(b->w->child))
+				break; /* answers come in order */
+			count_item(b, item, false);
+			b->done = ++b->sent;
+			continue;
+		}
+		rc = send_item(b, item, err);
+		if (rc == -ERR_DIED)
+			return false;
+		if (rc) {
+			if (scan_pending(b->w->child))
+				break;
+			skip_item(b, item, err->msg);
+			count_item(b, item, false);
+			b->done = ++b->sent;
+			continue;
+		}
+		b->sent++;
+	}
+	return true;
+}
+
+/* The child died or hung at the oldest item. */
+static void batch_accuse(struct batch *b, int rc, const char *cause)
+{
+	struct batch_item *item = &b->items[b->done];
+	bool struck = rc == -ERR_DIED && scan_child_is_struck(b->w->child);
+
+	if (struck || batch_must_end(b))
+		return; /* it proves nothing */
+	if (rc == -ERR_TIMEOUT || b->alone == (ptrdiff_t)b->done) {
+		blame_item(b, item, cause);
+		count_item(b, item, false);
+		b->done++;
+		b->alone = ALONE_NONE;
+	} else {
+		b->alone = (ptrdiff_t)b->done;
+	}
+}
+
+/* Take the oldest answer. ERR_CLOSED: nothing more is to be told. */
+static int batch_recv(struct batch *b, struct err *err)
+{
+	struct batch_item *item = &b->items[b->done];
+	struct err cause;
+	int rc = scan_recv(b->w->child, &b->w->result, &cause);
+
+	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
+		batch_accuse(b, rc, cause.msg);
+		retro_child_bury(b->w);
+		b->sent = b->done;
+		return 0;
+	}
+	if (rc == 0) {
+		metric_add(METRIC_retrohunt_bytes_total, item->item->len);
+		metric_add(METRIC_retrohunt_us_total, (int64_t)b->w->result.scan_us);
+		rc = take_hits(b, item, &cause);
+		if (rc == -ERR_CLOSED)
+			return err_set(err, ERR_CLOSED, "the job is over");
+	}
+	if (rc)
+		skip_item(b, item, cause.msg);
+	count_item(b, item, rc == 0);
+	if (b->alone == (ptrdiff_t)b->done)
+		b->alone = ALONE_NONE;
+	b->done++;
+	return 0;
+}
+
+/* The slot that has these rules, or one to load them into: Livehunt's stay as they are. */
+static unsigned slot_of(struct retro_worker *w, const struct scan_rules *rules)
+{
+	for (unsigned slot = SCAN_SLOTS_LIVE; slot < SCAN_SLOTS; slot++) {
+		if (scan_loaded(w->child, slot) == rules)
+			return slot;
+	}
+	w->slot_last++;
+	if (w->slot_last < SCAN_SLOTS_LIVE || w->slot_last >= SCAN_SLOTS)
+		w->slot_last = SCAN_SLOTS_LIVE;
+	return w->slot_last;
+}
+
+static int child_ready(struct batch *b, struct err *err)
+{
+	TRY(retro_child(b->w, err));
+	b->slot = slot_of(b->w, b->job->rules);
+	if (scan_loaded(b->w->child, b->slot) == b->job->rules)
+		return 0;
+	return scan_load(b->w->child, b->slot, b->job->rules, err);
+}
+
+static int batch_run(struct batch *b, struct err *err)
+{
+	while (b->done < b->n) {
+		if (batch_must_end(b))
+			return err_set(err, ERR_CLOSED, "the job is over");
+		if (!b->w->child || !scan_pending(b->w->child)) {
+			if (child_ready(b, err) != 0) {
+				retro_child_bury(b->w);
+				retro_rest(b->w->engine);
+				continue;
+			}
+		}
+		if (!batch_send(b, err)) {
+			if (!scan_pending(b->w->child)) {
+				retro_child_bury(b->w);
+				b->sent = b->done;
+				continue;
+			}
+		}
+		if (scan_pending(b->w->child))
+			TRY(batch_recv(b, err));
+	}
+	return flush_hits(b, err);
+}
+
+static void batch_count(struct batch *b)
+{
+	struct retrohunt *e = b->w->engine;
+	struct retrohunt_done *sums[] = { &b->task->done, &b->job->done };
+
+	lock_take(&e->lock);
+	for (size_t i = 0; i < 2; i++) {
+		sums[i]->files += b->sum.files;
+		sums[i]->bytes += b->sum.bytes;
+		sums[i]->verified_files += b->sum.verified_files;
+		sums[i]->verified_bytes += b->sum.verified_bytes;
+	}
+	lock_drop(&e->lock);
+}
+
+void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_task *task,
+		  size_t from, size_t to)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt batch", BATCH_ARENA_MAX);
+	struct batch *b = arena_must(arena, sizeof *b);
+	struct err err;
+	int rc;
+
+	REQUIRE(to > from && to - from <= RETRO_BATCH_FILES);
+	*b = (struct batch){ .w = w,
+			     .job = job,
+			     .task = task,
+			     .arena = arena,
+			     .n = to - from,
+			     .alone = ALONE_NONE };
+	for (size_t i = 0; i < b->n; i++)
+		b->items[i].item = &task->items[from + i];
+	while ((rc = batch_load(b, &err)) != 0 && !batch_must_end(b)) {
+		log_event(LOG_WARN, "retrohunt_waits", LOG_Z("job", job->name),
+			  LOG_Z("error", err.msg));
+		retro_rest(w->engine);
+	}
+	if (rc == 0)
+		rc = batch_run(b, &err);
+	if (w->child && scan_pending(w->child))
+		retro_child_bury(w); /* given up in the middle */
+	batch_put_packs(b);
+	if (rc == 0)
+		batch_count(b);
+}

@@ -1,0 +1,247 @@
+#include "store/meta_retrohunt.h"
+
+#include <string.h>
+
+/* What jobs find, leave out, and look at. Jobs and their tasks: meta_retrohunt.c. */
+
+static void copy_sha256(uint8_t *to, struct str from)
+{
+	if (from.n == SHA256_BYTES)
+		memcpy(to, from.p, SHA256_BYTES);
+}
+
+/* ---- Matches ---- */
+
+static const char MATCHES[] = "SELECT matches FROM retrohunt_job WHERE id = ?1";
+static const char MATCH_HAS[] = "SELECT 1 FROM retrohunt_match WHERE job_id = ?1 AND file_id = ?2 "
+				"AND rule = ?3";
+static const char MATCH_ADD[] =
+	"INSERT INTO retrohunt_match (job_id, file_id, rule, sha256, is_inside, is_first) SELECT "
+	"?1, ?2, ?3, ?4, ?5, NOT EXISTS (SELECT 1 FROM retrohunt_match WHERE job_id = ?1 AND "
+	"file_id = ?2) "
+	"RETURNING is_first";
+static const char MATCH_COUNT[] = "UPDATE retrohunt_job SET matches = matches + 1, "
+				  "matching_files = matching_files + ?2 WHERE id = ?1";
+static const char FILES[] =
+	"SELECT id, sha256, rule, is_inside FROM retrohunt_match WHERE job_id = ?1 AND "
+	"is_first = 1 AND id > ?2 ORDER BY id LIMIT ?3";
+
+static int first_row(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
+		     bool *ret_found, int64_t *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start_vals(&q, conn, text, vals, n, err));
+	TRY(sql_next(&q, ret_found, err));
+	*ret = *ret_found ? sql_i64(&q, 0) : 0;
+	return 0;
+}
+
+int retrohunt_match_add(struct sql_conn *conn, const struct retrohunt_match_row *match,
+			int64_t matches_max, bool *ret_new, bool *ret_full, struct err *err)
+{
+	const struct sql_val vals[] = { SQL_I64(match->job_id), SQL_I64(match->file_id),
+					SQL_TEXT(match->rule),
+					SQL_BLOB(match->sha256, SHA256_BYTES),
+					SQL_I64(match->is_inside) };
+	int64_t matches, first;
+	bool found;
+
+	*ret_new = false;
+	*ret_full = false;
+	TRY(first_row(conn, MATCH_HAS, vals, 3, &found, &first, err));
+	if (found)
+		return 0;
+	TRY(first_row(conn, MATCHES, vals, 1, &found, &matches, err));
+	*ret_full = matches >= matches_max;
+	if (*ret_full)
+		return 0;
+	TRY(first_row(conn, MATCH_ADD, vals, 5, &found, &first, err));
+	REQUIRE(found);
+	*ret_new = true;
+	return sql_exec(conn, MATCH_COUNT, err, SQL_I64(match->job_id), SQL_I64(first));
+}
+
+int retrohunt_match_files(struct sql_conn *conn, int64_t job_id, int64_t after, uint32_t limit,
+			  struct arena *arena, struct retrohunt_match_file **ret, size_t *ret_n,
+			  struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	struct retrohunt_match_file *rows = arena_must(arena, (limit + 1) * sizeof *rows);
+	size_t n = 0;
+	bool row;
+
+	TRY(sql_start(&q, conn, FILES, err, SQL_I64(job_id), SQL_I64(after), SQL_I64(limit)));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		REQUIRE(n < limit);
+		rows[n] = (struct retrohunt_match_file){ .id = sql_i64(&q, 0),
+							 .rule = arena_str(arena, sql_str(&q, 2)),
+							 .is_inside = sql_i64(&q, 3) != 0 };
+		copy_sha256(rows[n++].sha256, sql_str(&q, 1));
+	}
+	*ret = rows;
+	*ret_n = n;
+	return 0;
+}
+
+/* ---- Files that were not scanned ---- */
+
+static const char SKIP_ADD[] =
+	"INSERT INTO retrohunt_skipped (job_id, file_id, sha256, reason) "
+	"SELECT ?1, id, sha256, ?3 FROM file WHERE id = ?2 ON CONFLICT (job_id, file_id) "
+	"DO NOTHING";
+static const char SKIPS[] = "SELECT sha256, reason FROM retrohunt_skipped WHERE job_id = ?1 "
+			    "ORDER BY file_id LIMIT ?2";
+
+int retrohunt_skip_add(struct sql_conn *conn, int64_t job_id, int64_t file_id, struct str reason,
+		       struct err *err)
+{
+	return sql_exec(conn, SKIP_ADD, err, SQL_I64(job_id), SQL_I64(file_id), SQL_TEXT(reason));
+}
+
+int retrohunt_skips(struct sql_conn *conn, int64_t job_id, uint32_t limit, struct arena *arena,
+		    struct retrohunt_skip_row **ret, size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	struct retrohunt_skip_row *rows = arena_must(arena, (limit + 1) * sizeof *rows);
+	size_t n = 0;
+	bool row;
+
+	TRY(sql_start(&q, conn, SKIPS, err, SQL_I64(job_id), SQL_I64(limit)));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		REQUIRE(n < limit);
+		rows[n] = (struct retrohunt_skip_row){ .reason = arena_str(arena, sql_str(&q, 1)) };
+		copy_sha256(rows[n++].sha256, sql_str(&q, 0));
+	}
+	*ret = rows;
+	*ret_n = n;
+	return 0;
+}
+
+/* ---- Rulesets that watch on ---- */
+
+static const char WATCH_ADD[] =
+	"INSERT INTO retrohunt_watch (ruleset_id, job_id, live_from) VALUES (?1, ?2, ?3)";
+static const char WATCH_OF[] =
+	"SELECT job_id, live_from FROM retrohunt_watch WHERE ruleset_id = ?1";
+
+int retrohunt_watch_add(struct sql_conn *conn, int64_t ruleset_id, int64_t job_id,
+			int64_t live_from, struct err *err)
+{
+	return sql_exec(conn, WATCH_ADD, err, SQL_I64(ruleset_id), SQL_I64(job_id),
+			SQL_I64(live_from));
+}
+
+int retrohunt_watch_of(struct sql_conn *conn, int64_t ruleset_id, struct retrohunt_watch *ret,
+		       struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	*ret = (struct retrohunt_watch){ 0 };
+	TRY(sql_start(&q, conn, WATCH_OF, err, SQL_I64(ruleset_id)));
+	TRY(sql_next(&q, &row, err));
+	if (row)
+		*ret = (struct retrohunt_watch){ sql_i64(&q, 0), sql_i64(&q, 1) };
+	return 0;
+}
+
+/* ---- Files to look at ---- */
+
+static const char TOTAL[] = "SELECT coalesce(sum(files), 0), coalesce(sum(bytes), 0) FROM file_run "
+			    "WHERE corpus = ?1";
+static const char RANGE[] = "SELECT id, size, pack_offset, pack FROM file WHERE id > ?1 AND "
+			    "id <= ?2 AND corpus = ?3 ORDER BY id LIMIT ?4";
+static const char SUBJECT[] = "SELECT sha256, last_submission_s FROM file WHERE id = ?1";
+
+int file_runs_total(struct sql_conn *conn, struct str corpus, int64_t *ret_files,
+		    int64_t *ret_bytes, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, TOTAL, err, SQL_TEXT(corpus)));
+	TRY(sql_next(&q, &row, err));
+	REQUIRE(row);
+	*ret_files = sql_i64(&q, 0);
+	*ret_bytes = sql_i64(&q, 1);
+	return 0;
+}
+
+static const char RUN_BEFORE[] = "SELECT run FROM file_run WHERE corpus = ?1 AND run < ?2 AND "
+				 "files > 0 ORDER BY run DESC LIMIT 1";
+
+int file_run_before(struct sql_conn *conn, struct str corpus, int64_t run, int64_t *ret,
+		    bool *ret_found, struct err *err)
+{
+	return first_row(conn, RUN_BEFORE, SQL_VALS(SQL_TEXT(corpus), SQL_I64(run)), ret_found, ret,
+			 err);
+}
+
+int retrohunt_range_files(struct sql_conn *conn, struct str corpus, int64_t after_id,
+			  int64_t last_id, struct retrohunt_file_row *ret, size_t max,
+			  size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	size_t n = 0;
+	bool row;
+
+	TRY(sql_start(&q, conn, RANGE, err, SQL_I64(after_id), SQL_I64(last_id), SQL_TEXT(corpus),
+		      SQL_I64(max)));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		REQUIRE(n < max);
+		ret[n++] = (struct retrohunt_file_row){ .id = sql_i64(&q, 0),
+							.size = (uint64_t)sql_i64(&q, 1),
+							.offset = (uint64_t)sql_i64(&q, 2),
+							.pack = (uint32_t)sql_i64(&q, 3) };
+	}
+	*ret_n = n;
+	return 0;
+}
+
+int retrohunt_subject(struct sql_conn *conn, int64_t file_id, struct retrohunt_subject *ret,
+		      bool *ret_found, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+
+	TRY(sql_start(&q, conn, SUBJECT, err, SQL_I64(file_id)));
+	TRY(sql_next(&q, ret_found, err));
+	if (!*ret_found)
+		return 0;
+	copy_sha256(ret->sha256, sql_str(&q, 0));
+	ret->last_submission_s = sql_i64(&q, 1);
+	return 0;
+}
+
+static const char AROUND[] =
+	"WITH RECURSIVE around (id, depth) AS (SELECT parent_id, 1 FROM bundle WHERE child_id = ?1 "
+	"UNION SELECT b.parent_id, a.depth + 1 FROM bundle b JOIN around a ON b.child_id = a.id "
+	"WHERE a.depth < 32) SELECT DISTINCT id FROM around LIMIT ?2";
+
+int retrohunt_around(struct sql_conn *conn, int64_t file_id, int64_t *ret, size_t max,
+		     size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	size_t n = 0;
+	bool row;
+
+	TRY(sql_start(&q, conn, AROUND, err, SQL_I64(file_id), SQL_I64(max)));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		REQUIRE(n < max);
+		ret[n++] = sql_i64(&q, 0);
+	}
+	*ret_n = n;
+	return 0;
+}
