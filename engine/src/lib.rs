@@ -9,6 +9,5 @@ mod facts;
 mod ffi;
 mod json;
 mod modules;
-mod plan;
 mod rules;
 mod scan;

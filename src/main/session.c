@@ -84,6 +84,15 @@ struct service_options session_service_options(const struct settings *settings)
 	o.unpack.timeout_ms = (uint32_t)settings_number(settings, SETTING_unpack_timeout_ms);
 	for (unsigned i = 0; i < QUOTA_COUNT; i++)
 		o.quotas[i] = quota_default(settings, (enum quota)i);
+	o.index.on = settings_bool(settings, SETTING_index);
+	o.index.seconds = (uint32_t)settings_number(settings, SETTING_index_seconds);
+	o.index.memory_bytes = settings_number(settings, SETTING_index_memory_bytes);
+	if (settings_number(settings, SETTING_index_threads))
+		o.index.threads = (uint32_t)settings_number(settings, SETTING_index_threads);
+	o.index.fill_max = (uint32_t)settings_number(settings, SETTING_index_fill);
+	o.index.merge_fan = (uint32_t)settings_number(settings, SETTING_index_merge_fan);
+	o.index.docs_max = (uint32_t)settings_number(settings, SETTING_index_segment_files_max);
+	o.index.bytes_max = settings_number(settings, SETTING_index_segment_bytes_max);
 	o.audit_retention_days = (uint32_t)settings_number(settings, SETTING_audit_retention_days);
 	o.audit_rows_max = settings_number(settings, SETTING_audit_rows_max);
 	o.unsafe_no_sync = settings_bool(settings, SETTING_unsafe_no_sync);
@@ -151,8 +160,10 @@ static int session_find(struct session *s, const struct settings *settings, bool
 	int64_t until_us = clock_mono_us(clock_system()) + HOLDER_WAIT_MS * 1000;
 	int rc;
 
-	if (!hunt)
+	if (!hunt) {
 		options.workers = 0;
+		options.index.on = false;
+	}
 	for (;;) {
 		if (server_answers(s->data))
 			return 0;

@@ -1,95 +1,146 @@
-#include "corpus.h"
+#include "corpus_internal.h"
 
+#include <sys/resource.h>
+
+#include "base/log.h"
 #include "base/mem.h"
-#include "service_internal.h"
 
-/* Immutable once it is shared; by rising range. */
-struct corpus_snapshot {
-	_Atomic uint32_t refs;
-	size_t count;
-	struct corpus_part parts[];
+enum {
+	TICK_MS = 1000,
+	RETRY_S = 30,  /* after something failed */
+	NICENESS = 10, /* of the threads that read, sign and merge */
 };
 
-struct corpus {
-	struct lock lock;
-	struct corpus_snapshot *list; /* under the lock */
-};
-
-static void snapshot_unref(struct corpus_snapshot *s)
+bool corpus_stops(struct corpus *c)
 {
-	if (s && atomic_fetch_sub(&s->refs, 1) == 1)
-		free(s);
-}
-
-struct corpus_snapshot *corpus_snapshot_take(struct service *svc)
-{
-	struct corpus *c = svc->corpus;
-	struct corpus_snapshot *s;
+	bool stopping;
 
 	lock_take(&c->lock);
-	s = c->list;
-	atomic_fetch_add(&s->refs, 1);
+	stopping = c->stopping;
 	lock_drop(&c->lock);
-	return s;
+	return stopping;
 }
 
-void corpus_snapshot_free(struct corpus_snapshot *s)
+void corpus_give_way(void)
 {
-	snapshot_unref(s);
+	/* On Linux it holds for this thread alone. */
+	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
 }
 
-size_t corpus_snapshot_segments(const struct corpus_snapshot *s)
+/* ---- One step ---- */
+
+static bool has_room(struct corpus *c)
 {
-	return s->count;
+	uint64_t free_bytes = 0;
+	struct err err;
+	bool full;
+
+	if (packs_disk_free(c->svc->packs, &free_bytes, &err) != 0)
+		return true; /* what writes finds out */
+	full = free_bytes < c->svc->options.disk_reserve_bytes;
+	if (full && !c->is_full)
+		log_event(LOG_WARN, "index_waits_for_disk", LOG_I64("free", (int64_t)free_bytes),
+			  LOG_I64("reserve", (int64_t)c->svc->options.disk_reserve_bytes));
+	c->is_full = full;
+	return !full;
 }
 
-/* The first segment that ends at or behind the id. */
-static size_t snapshot_find(const struct corpus_snapshot *s, int64_t id)
+/* What came in first: it is scanned sample by sample until it is in a segment. */
+static int work(struct corpus *c, bool *ret_did, struct err *err)
 {
-	size_t low = 0, high = s->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (s->parts[middle].last_id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	TRY(corpus_build_step(c, ret_did, err));
+	if (!*ret_did)
+		TRY(corpus_rebuild_step(c, ret_did, err));
+	if (!*ret_did)
+		TRY(corpus_merge_step(c, ret_did, err));
+	return 0;
 }
 
-bool corpus_snapshot_next(const struct corpus_snapshot *s, int64_t *from, int64_t last_id,
-			  struct corpus_part *ret)
+/* false: there is nothing to do for now. */
+static bool step(struct corpus *c)
 {
-	size_t at;
+	int64_t now_us = clock_mono_us(c->svc->clock);
+	struct err err;
+	bool did = false;
+	int rc;
 
-	if (*from > last_id)
+	if (now_us < c->retry_us || !has_room(c))
 		return false;
-	at = snapshot_find(s, *from);
-	if (at < s->count && s->parts[at].first_id <= *from) {
-		*ret = s->parts[at];
-	} else {
-		*ret = (struct corpus_part){ .last_id = at < s->count ? s->parts[at].first_id - 1
-								      : last_id };
+	rc = work(c, &did, &err);
+	if (rc == -ERR_CLOSED)
+		return false;
+	if (rc) {
+		corpus_rebuild_drop(c);
+		if (!c->has_failed)
+			log_event(LOG_ERROR, "index_failed", LOG_Z("error", err.msg),
+				  LOG_I64("again_in_s", RETRY_S));
+		c->has_failed = true;
+		c->retry_us = now_us + RETRY_S * INT64_C(1000000);
+		return false;
 	}
-	ret->first_id = *from;
-	if (ret->last_id > last_id)
-		ret->last_id = last_id;
-	*from = ret->last_id + 1;
-	return true;
+	if (did && c->has_failed)
+		log_event(LOG_INFO, "index_goes_on");
+	c->has_failed = c->has_failed && !did;
+	return did;
 }
+
+static void corpus_thread(void *arg)
+{
+	struct corpus *c = arg;
+
+	corpus_give_way();
+	while (!corpus_stops(c)) {
+		bool did = step(c);
+
+		lock_take(&c->lock);
+		if (!did && !c->woken && !c->stopping)
+			cond_wait_ms(&c->wake, &c->lock, TICK_MS);
+		c->woken = false;
+		lock_drop(&c->lock);
+	}
+	corpus_rebuild_drop(c);
+}
+
+/* ---- Life ---- */
 
 int corpus_start(struct service *svc, struct err *err)
 {
 	struct corpus *c = mem_must_zalloc(sizeof *c);
 
-	(void)err;
+	c->svc = svc;
+	c->from_id = 1;
 	lock_init(&c->lock, LOCK_CORPUS);
-	c->list = mem_must_zalloc(sizeof *c->list);
-	c->list->refs = 1;
+	cond_init(&c->wake);
+	cond_init(&c->changed);
+	corpus_list_init(c);
 	svc->corpus = c;
-	return 0;
+	if (!svc->options.index.on)
+		return 0;
+	TRY(corpus_open(c, err));
+	return thread_start(&c->thread, "corpus", corpus_thread, c, err);
+}
+
+void corpus_wake(struct service *svc)
+{
+	struct corpus *c = svc->corpus;
+
+	lock_take(&c->lock);
+	c->woken = true;
+	cond_signal(&c->wake);
+	lock_drop(&c->lock);
+}
+
+void corpus_stop(struct service *svc)
+{
+	struct corpus *c = svc->corpus;
+
+	if (!c)
+		return;
+	lock_take(&c->lock);
+	c->stopping = true;
+	cond_signal(&c->wake);
+	lock_drop(&c->lock);
+	thread_join(&c->thread);
 }
 
 void corpus_free(struct service *svc)
@@ -99,7 +150,9 @@ void corpus_free(struct service *svc)
 	if (!c)
 		return;
 	REQUIRE(c->list->refs == 1);
-	snapshot_unref(c->list);
+	corpus_snapshot_free(c->list);
+	cond_release(&c->changed);
+	cond_release(&c->wake);
 	lock_release(&c->lock);
 	free(c);
 	svc->corpus = NULL;

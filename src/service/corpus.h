@@ -65,7 +65,15 @@ static inline bool corpus_is_dead(const struct corpus_part *part, uint32_t doc)
 
 /* ---- For the parts of the service ---- */
 
+/* Open the segments; with the setting `index`, and unless nothing is hunted, write them from now
+ * on. */
 MUST_USE int corpus_start(struct service *svc, struct err *err);
+/* Stop writing segments: what is half written goes. Snapshots can still be taken. */
+void corpus_stop(struct service *svc);
 /* All snapshots must have been given back. */
 void corpus_free(struct service *svc);
+/* There may be something to do now. */
+void corpus_wake(struct service *svc);
+/* After the commit that removed a file. */
+void corpus_file_removed(struct service *svc, int64_t file_id);
 #endif

@@ -4,6 +4,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "corpus.h"
 #include "inside.h"
 #include "report_cache.h"
 #include "service_internal.h"
@@ -25,6 +26,7 @@ struct removal {
 	struct str hash;
 	uint8_t sha256[SHA256_BYTES];
 	struct pack_locator at;
+	int64_t file_id;
 	int64_t erase_id;
 	struct buf settled; /* SHA-256 of containers that waited for it */
 };
@@ -40,6 +42,7 @@ static int removal_apply(struct sql_conn *conn, struct write_req *req, struct er
 	audit_detail_init(&d);
 	TRY(file_row_by_hash(conn, r->hash, arena, &row, err));
 	r->at = row.at;
+	r->file_id = row.id;
 	memcpy(r->sha256, row.hashes.sha256, SHA256_BYTES);
 	TRY(inside_remove(conn, &row, clock_unix_s(r->svc->clock), &r->erase_id, &r->settled, err));
 	hex_encode(r->sha256, SHA256_BYTES, hex);
@@ -79,6 +82,7 @@ int file_remove(struct service *svc, struct str id, const struct audit_by *by, b
 	rc = writer_call(svc->writer, &r.req, err);
 	if (rc == 0) {
 		report_cache_drop(svc->reports, r.sha256);
+		corpus_file_removed(svc, r.file_id);
 		settled_drop(svc, &r.settled);
 	}
 	buf_release(&r.settled);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "corpus.h"
 #include "hunt.h"
+#include "index/signature.h"
 #include "liveset.h"
 #include "report_cache.h"
 #include "retrohunt_internal.h"
@@ -24,10 +25,11 @@ enum {
 
 struct service_options service_options_default(const char *data)
 {
+	const uint32_t processors = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	struct service_options o = {
 		.data = data,
-		.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
-		.retrohunt_workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+		.workers = processors,
+		.retrohunt_workers = processors,
 		.retrohunt_rules_max = 300,
 		.retrohunt_jobs_max = 10,
 		.retrohunt_matches_max = 10000,
@@ -47,6 +49,14 @@ struct service_options service_options_default(const char *data)
 			    .entry_bytes_max = LIMIT_HUNT_BYTES,
 			    .ratio_max = 200,
 			    .timeout_ms = 60000 },
+		.index = { .on = true,
+			   .memory_bytes = 256ull << 20,
+			   .seconds = 60,
+			   .fill_max = SIGNATURE_FILL_DEFAULT,
+			   .threads = processors > 3 ? processors / 2 : 1,
+			   .merge_fan = 8,
+			   .docs_max = 1 << 20,
+			   .bytes_max = 8ull << 30 },
 		.audit_retention_days = 365,
 		.audit_rows_max = 10000000,
 	};
@@ -188,6 +198,7 @@ void service_close(struct service *svc)
 	if (!svc)
 		return;
 	background_stop(svc);
+	corpus_stop(svc);
 	liveset_cancel(svc);
 	hunt_cancel(svc);
 	retrohunt_cancel(svc);

@@ -33,7 +33,8 @@ static const char FILES[] =
 	"SELECT f.id, f.sha256, f.pack, f.pack_offset, f.size, f.first_submission_s, "
 	"coalesce(f.file_type, 0), f.corpus = 'goodware', f.file_type IS NULL AND EXISTS ("
 	"SELECT 1 FROM analysis a WHERE a.file_id = f.id AND a.state < 2 "
-	"AND a.created_s > ?3 AND a.created_s <= ?4) "
+	"AND a.created_s > ?3 AND a.created_s <= ?4), "
+	"coalesce((SELECT length(x.features) FROM file_features x WHERE x.file_id = f.id), 0) "
 	"FROM file f WHERE f.id > ?1 AND f.id <= ?2 ORDER BY f.id LIMIT ?5";
 static const char FILES_COUNT[] = "SELECT count(*) FROM file WHERE id >= ?1 AND id <= ?2";
 static const char FEATURES_PUT[] =
@@ -224,6 +225,7 @@ static int index_file_read(const struct sql_query *q, struct index_file *ret, st
 		.file_type = (uint32_t)sql_i64(q, 6),
 		.is_goodware = sql_i64(q, 7) != 0,
 		.waits = sql_i64(q, 8) != 0,
+		.features_bytes = (uint64_t)sql_i64(q, 9),
 	};
 	if (sha256.n != SHA256_BYTES)
 		return err_set(err, ERR_CORRUPT, "the SHA-256 of file %lld has %zu bytes",

@@ -52,6 +52,17 @@ struct service_options {
 		uint32_t ratio_max;       /* unpacked to packed, above UNPACK_RATIO_FLOOR */
 		uint32_t timeout_ms;      /* processor time of one container */
 	} unpack;
+	struct {
+		bool on;                   /* have an index and write it; false: there is none */
+		uint64_t memory_bytes;     /* for what becomes one segment */
+		uint32_t seconds;          /* that a file waits for others, at most */
+		uint32_t fill_max;         /* see index/signature.h */
+		uint32_t threads;          /* that read and sign samples */
+		uint32_t features_version; /* of what is indexed of features; 0: nothing */
+		uint32_t merge_fan;        /* segments of one size that become one */
+		uint32_t docs_max;         /* files of a segment … */
+		uint64_t bytes_max;        /* … and bytes of its file: beyond it is not merged */
+	} index;
 	int64_t quotas[QUOTA_COUNT]; /* of users without their own; QUOTA_UNLIMITED */
 	uint32_t audit_retention_days;
 	uint64_t audit_rows_max;

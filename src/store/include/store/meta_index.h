@@ -72,6 +72,7 @@ struct index_file {
 	uint32_t file_type; /* vt.FileType; 0 where it is not known */
 	bool is_goodware;
 	bool waits; /* its first analysis is under way, and not for long */
+	uint64_t features_bytes;
 };
 struct index_files_query {
 	int64_t after_id;
