@@ -181,6 +181,21 @@ enum engine_result engine_rules_each(const struct engine_rules *rules,
 /* Private ones too; 0 for NULL. */
 uint32_t engine_rules_count(const struct engine_rules *rules);
 
+/* ---- Plan ---- */
+
+/*
+ * What a sample must have so that the rules of a source can match it, as a program
+ * (docs/format/plan.md). It errs only towards "can match". Its rules stand in source
+ * order, which is that of engine_rule.index where the source is the only one. Needs no
+ * compiler; give it sources that engine_compiler_add takes, as what the engine would
+ * refuse is understood as it stands or not at all.
+ *
+ * ENGINE_COMPILE: a syntax error, not UTF-8, an include, a rule that is nested too
+ * deeply. ENGINE_INVALID: more than 1,000 rules or 65,536 patterns.
+ * Cost: as much as parsing; nested calls cost what they cost there (see above).
+ */
+enum engine_result engine_plan(const char *source, size_t source_len, struct engine_buffer *ret);
+
 /* ---- Scan ---- */
 
 /*

@@ -9,5 +9,6 @@ mod facts;
 mod ffi;
 mod json;
 mod modules;
+mod plan;
 mod rules;
 mod scan;

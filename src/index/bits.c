@@ -124,3 +124,39 @@ void bit_writer_piece(struct bit_writer *w, const uint8_t *row, size_t row_bytes
 #endif
 	piece_add(w, row, row_bytes, piece, bits_extract_portable);
 }
+
+static inline size_t count_or(const uint64_t *a, const uint64_t *b, size_t n)
+{
+	size_t ones = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ones += (size_t)__builtin_popcountll(a[i] | b[i]);
+	return ones;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("popcnt"))) static size_t count_or_popcnt(const uint64_t *a,
+								const uint64_t *b, size_t n)
+{
+	size_t ones = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ones += (size_t)__builtin_popcountll(a[i] | b[i]);
+	return ones;
+}
+
+size_t bits_count_or(const uint64_t *a, const uint64_t *b, size_t n)
+{
+	return __builtin_cpu_supports("popcnt") ? count_or_popcnt(a, b, n) : count_or(a, b, n);
+}
+#else
+size_t bits_count_or(const uint64_t *a, const uint64_t *b, size_t n)
+{
+	return count_or(a, b, n);
+}
+#endif
+
+size_t bits_count(const uint64_t *a, size_t n)
+{
+	return bits_count_or(a, a, n);
+}

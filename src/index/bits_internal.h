@@ -49,4 +49,8 @@ void bit_writer_piece(struct bit_writer *w, const uint8_t *row, size_t row_bytes
 /* The bits of x that are set in mask, pushed together; by an instruction where there is one. */
 uint64_t bits_extract(uint64_t x, uint64_t mask);
 uint64_t bits_extract_portable(uint64_t x, uint64_t mask);
+
+/* Set bits of n words; of the words of a and b OR-ed. */
+size_t bits_count(const uint64_t *a, size_t n);
+size_t bits_count_or(const uint64_t *a, const uint64_t *b, size_t n);
 #endif

@@ -193,25 +193,34 @@ static void pieces_prefetch(const struct pieces *p, uint32_t first, size_t rows)
 	}
 }
 
-static int row_make(const struct pieces *p, uint32_t row, uint8_t *out, struct err *err)
+/* Are rows `first` to `first` + `rows` of all pieces whole? */
+static int pieces_check(const struct pieces *p, uint32_t first, size_t rows, struct err *err)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct segment_matrix *m = p->all[i].matrix;
+		uint64_t at = m->rows_at + (uint64_t)first * m->row_bits / 8;
+		uint64_t bytes = (uint64_t)rows * m->row_bits / 8;
+		uint64_t bad;
+
+		if (!segment_whole(p->all[i].seg, at, bytes, &bad))
+			return err_set(err, ERR_CORRUPT,
+				       "segment '%s': rows at %llu: a page's checksum is wrong",
+				       p->all[i].seg->path, (unsigned long long)bad);
+	}
+	return 0;
+}
+
+static void row_make(const struct pieces *p, uint32_t row, uint8_t *out)
 {
 	struct bit_writer w = { .p = out };
 
 	for (uint32_t i = 0; i < p->n; i++) {
 		const struct piece *piece = &p->all[i];
-		const struct segment_matrix *m = piece->matrix;
-		const uint8_t *from = segment_row(piece->seg, m, row);
 
-		if (!from)
-			return err_set(
-				err, ERR_CORRUPT,
-				"segment '%s': rows at %llu: a page's checksum is wrong",
-				piece->seg->path,
-				(unsigned long long)(m->rows_at + (uint64_t)row * m->row_bits / 8));
-		bit_writer_piece(&w, from, m->row_bytes, &piece->bits);
+		bit_writer_piece(&w, segment_row_whole(piece->seg, piece->matrix, row),
+				 piece->matrix->row_bytes, &piece->bits);
 	}
 	bit_writer_end(&w);
-	return 0;
 }
 
 static int goes_on(struct merge *m, const struct out *o, struct err *err)
@@ -241,8 +250,9 @@ static int source_rows(void *arg, const struct assembly *a, const struct assembl
 		size_t bytes = some * stride;
 
 		pieces_prefetch(&p, (uint32_t)first, some);
+		TRY(pieces_check(&p, (uint32_t)first, some, err));
 		for (size_t i = 0; i < some; i++)
-			TRY(row_make(&p, (uint32_t)(first + i), tile + i * stride, err));
+			row_make(&p, (uint32_t)(first + i), tile + i * stride);
 		if (bits < 8)
 			bytes = rows_pack(tile, some, bits);
 		TRY(out_add(o, tile, bytes, err));

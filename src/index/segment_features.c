@@ -42,15 +42,16 @@ static int step_open(struct segment *seg, uint64_t step, struct feature_step *re
 {
 	const struct format_extent *s = &seg->header.sections[SECTION_FEATURES];
 	uint64_t steps = steps_of(seg);
+	uint64_t bad;
 	uint64_t from = get_le64(entry_at(seg, step) + 8);
 	uint64_t to = step + 1 < steps ? get_le64(entry_at(seg, step + 1) + 8) : s->bytes;
 
 	if (from > to || to > s->bytes)
 		return err_set(err, ERR_CORRUPT, "feature directory at %llu: outside the features",
 			       (unsigned long long)(entry_at(seg, step) - seg->map));
-	if (!segment_whole(seg, s->at + from, to - from))
+	if (!segment_whole(seg, s->at + from, to - from, &bad))
 		return err_set(err, ERR_CORRUPT, "features at %llu: a page's checksum is wrong",
-			       (unsigned long long)(s->at + from));
+			       (unsigned long long)bad);
 	*ret = (struct feature_step){
 		.rest = str_make(seg->map + s->at + from, to - from),
 		.left = step + 1 < steps ? FORMAT_FEATURE_STEP

@@ -34,8 +34,26 @@ static inline const uint8_t *segment_section(const struct segment *seg, enum for
 	return seg->map + seg->header.sections[s].at;
 }
 
-/* Are the pages that hold these bytes whole? The first look at each reads it. */
-bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes);
+/*
+ * Are the pages that hold these bytes whole? The first look at each reads it.
+ * *ret_bad (may be NULL): where the first one begins that is not.
+ */
+bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes, uint64_t *ret_bad);
+
+/* What rows narrower than a byte are given as. */
+extern const uint8_t segment_small_rows[16];
+
+/* segment_row where its pages are known to be whole. */
+static inline const uint8_t *segment_row_whole(const struct segment *seg,
+					       const struct segment_matrix *m, uint32_t row)
+{
+	uint64_t bit = (uint64_t)row * m->row_bits;
+	const uint8_t *p = seg->map + m->rows_at + bit / 8;
+
+	if (m->row_bits >= 8)
+		return p;
+	return &segment_small_rows[*p >> (bit % 8) & ((1u << m->row_bits) - 1)];
+}
 
 /* The section at an offset of the file, for messages. */
 const char *segment_section_at(const struct segment *seg, uint64_t at);

@@ -10,8 +10,7 @@
  * would be a signal in the mapping.
  */
 
-/* What rows narrower than a byte are given as. */
-static const uint8_t small_rows[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+const uint8_t segment_small_rows[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
 
 static bool bit_get(_Atomic uint64_t *bits, uint64_t i)
 {
@@ -55,27 +54,27 @@ static bool page_look(struct segment *seg, uint64_t page)
 	return false;
 }
 
-bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes)
+bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes, uint64_t *ret_bad)
 {
 	for (uint64_t page = at / FORMAT_PAGE_BYTES; page * FORMAT_PAGE_BYTES < at + bytes;
 	     page++) {
-		if (!bit_get(seg->pages_whole, page) && !page_look(seg, page))
-			return false;
+		if (bit_get(seg->pages_whole, page) || page_look(seg, page))
+			continue;
+		if (ret_bad)
+			*ret_bad = page * FORMAT_PAGE_BYTES;
+		return false;
 	}
 	return true;
 }
 
 const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, uint32_t row)
 {
-	uint64_t bit = (uint64_t)row * m->row_bits;
-	uint64_t at = m->rows_at + bit / 8;
+	uint64_t at = m->rows_at + (uint64_t)row * m->row_bits / 8;
 
 	REQUIRE(row >> m->class == 0);
-	if (!segment_whole(seg, at, m->row_bytes))
+	if (!segment_whole(seg, at, m->row_bytes, NULL))
 		return NULL;
-	if (m->row_bits >= 8)
-		return seg->map + at;
-	return &small_rows[seg->map[at] >> (bit % 8) & ((1u << m->row_bits) - 1)];
+	return segment_row_whole(seg, m, row);
 }
 
 void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row)

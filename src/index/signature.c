@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "bits_internal.h"
 #include "gram_set_internal.h"
 #include "index/gram.h"
 #include "index/segment.h"
@@ -69,32 +70,24 @@ uint32_t signature_columns(uint64_t n)
 			  SEGMENT_CHUNK_BYTES);
 }
 
-static bool is_over(const struct signer *s, unsigned class)
+static size_t words_of(unsigned class)
 {
-	size_t ones = 0;
-
-	for (size_t i = 0; i < (size_t)1 << class >> 6; i++)
-		ones += (size_t)__builtin_popcountll(s->bits[i]);
-	return ones * 1000 > ((size_t)1 << class) * s->fill_max;
+	return (size_t)1 << class >> 6;
 }
 
-static size_t count_folded(const uint64_t *bits, size_t half)
+static bool is_over(const struct signer *s, unsigned class)
 {
-	size_t ones = 0;
-
-	for (size_t i = 0; i < half; i++)
-		ones += (size_t)__builtin_popcountll(bits[i] | bits[i + half]);
-	return ones;
+	return bits_count(s->bits, words_of(class)) * 1000 > ((size_t)1 << class) * s->fill_max;
 }
 
 /* Halve the column while it stays within the fill; returns its class. */
 static unsigned fold(struct signer *s, unsigned class)
 {
 	while (class > SEGMENT_CLASS_MIN) {
-		size_t half = (size_t)1 << (class - 1) >> 6;
+		size_t half = words_of(class - 1);
 		size_t most = ((size_t)1 << (class - 1)) * s->fill_max / 1000;
 
-		if (count_folded(s->bits, half) > most)
+		if (bits_count_or(s->bits, s->bits + half, half) > most)
 			break;
 		for (size_t i = 0; i < half; i++)
 			s->bits[i] |= s->bits[i + half];

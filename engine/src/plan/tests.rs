@@ -1,0 +1,396 @@
+//! What the constructs of the language become, one row each.
+
+use super::reading::Program;
+use super::{factor, plan};
+use crate::ffi::Code;
+
+fn printed(source: &str) -> String {
+    match plan(source.as_bytes()) {
+        Ok(bytes) => Program::read(&bytes).print(&|hash| format!("{hash:x}")),
+        Err(failure) => panic!("{}: {source}", failure.text),
+    }
+}
+
+/// The last line: the only rule's program. The source must be one the engine takes.
+fn condition_of(rule: &str) -> String {
+    let source = format!("import \"pe\" import \"vt\" import \"math\" {rule}");
+    let mut compiler = yara_x::Compiler::new();
+    compiler.enable_feature("file");
+    // A pattern that no condition names is an error of its own.
+    let (head, condition) = source.rsplit_once("condition: ").unwrap();
+    let condition = condition.trim_end_matches('}');
+    let them = if rule.contains('$') {
+        "any of them"
+    } else {
+        "false"
+    };
+    let all_used = format!("{head} condition: ({condition}) or {them} }}");
+    if let Err(err) = compiler.add_source(all_used.as_str()) {
+        panic!("{err}");
+    }
+    let line = printed(&source).lines().last().unwrap().to_string();
+    line.split_once(" = ").unwrap().1.to_string()
+}
+
+fn string_of(pattern: &str) -> String {
+    let source = format!("rule r {{ strings: $a = {pattern} condition: $a }}");
+    if let Err(err) = yara_x::compile(source.as_str()) {
+        panic!("{err}");
+    }
+    let line = printed(&source).lines().next().unwrap().to_string();
+    line.split_once(" = ").unwrap().1.to_string()
+}
+
+#[track_caller]
+fn check(rows: &[(&str, &str)], of: fn(&str) -> String) {
+    for (source, wanted) in rows {
+        assert_eq!(of(source), *wanted, "{source}");
+    }
+}
+
+#[test]
+fn texts() {
+    check(
+        &[
+            (r#""abcdef""#, r#""abcdef""#),
+            (r#""abc""#, "true far note 1"),
+            (r#""AbCdef" nocase"#, r#""abcdef"i"#),
+            (r#""1234" nocase"#, r#""1234""#),
+            (r#""ab" wide"#, r#""a.b.""#),
+            (r#""abcd" ascii wide"#, r#"any("abcd" "a.b.c.d.")"#),
+            (r#""ab" ascii wide"#, "true far note 1"),
+            (r#""abcd" fullword private"#, r#""abcd""#),
+            (r#""a\x00\"\\d""#, r#""a.\"\\d""#),
+            (r#""é…""#, r#""\c3\a9\e2\80\a6""#),
+            (r#""É…" nocase"#, r#""\c3\89\e2\80\a6""#),
+            (r#""É" wide nocase"#, r#""\c3.\89.""#),
+            (r#""abcd" xor(0-1)"#, r#"any("abcd" "`cbe")"#),
+            (r#""ab" wide xor(1)"#, r#""`\01c\01""#),
+            (
+                r#""foobar" base64"#,
+                r#"any("Zm9vYmFy" "Zvb2Jhc" "mb29iYX")"#,
+            ),
+            (r#""foo" base64wide"#, "true far note 1"),
+            (r#""foob" base64wide base64"#, "true far note 1"),
+            (r#""foo" base64"#, "true far note 1"),
+        ],
+        string_of,
+    );
+    let xor = plan(b"rule r { strings: $a = \"abcdefgh\" ascii wide xor condition: $a }").unwrap();
+    assert_eq!(Program::read(&xor).runs.len(), 512);
+    let alphabet =
+        r#""foobar" base64("!@#$%^&*(){}[].,|ABCDEFGHIJ?LMNOPQRSTUVWXYZabcdefghijklmnopqrstu")"#;
+    assert!(
+        string_of(alphabet).starts_with("any("),
+        "{}",
+        string_of(alphabet)
+    );
+}
+
+#[test]
+fn hex() {
+    check(
+        &[
+            ("{ 41 42 43 44 }", r#""ABCD""#),
+            ("{ 41 42 43 }", "true far note 1"),
+            ("{ 41 42 43 44 ?? 45 46 47 48 }", r#"all("ABCD" "EFGH")"#),
+            (
+                "{ 41 42 43 44 [2-300] 45 46 47 48 }",
+                r#"all("ABCD" "EFGH")"#,
+            ),
+            (
+                "{ 41 42 43 44 [-] 45 46 47 48 }",
+                r#"all("ABCD" "EFGH") far"#,
+            ),
+            (
+                "{ 41 42 43 44 [0-5000] 45 46 47 48 }",
+                r#"all("ABCD" "EFGH") far"#,
+            ),
+            ("{ 41 42 43 44 ~45 45 46 47 48 }", r#"all("ABCD" "EFGH")"#),
+            ("{ 41 42 ~4? 43 44 }", "true far note 1"),
+            ("{ 41 ( 42 | 43 44 ) 45 46 }", r#"any("ABEF" "ACDEF")"#),
+            (
+                "{ ( 41 42 43 44 ?? | ( 45 46 47 48 | 49 4A 4B 4C ) [4] 4E ) 4D }",
+                r#"any("ABCD" "EFGH" "IJKL")"#,
+            ),
+            ("{ ( 41 42 43 44 | 45 ) }", "true far note 1"),
+            ("{ ?? 41 42 43 44 ?? }", r#""ABCD""#),
+        ],
+        string_of,
+    );
+    // Nibbles are written out while there is little else.
+    assert_eq!(string_of("{ 4? 42 43 44 }").matches("BCD").count(), 16);
+    assert_eq!(
+        string_of("{ 41 42 43 44 45 46 47 48 4? 49 4A 4B 4C }"),
+        r#"all("ABCDEFGH" "IJKL")"#
+    );
+}
+
+#[test]
+fn regular_expressions() {
+    check(
+        &[
+            ("/abcdef/", r#""abcdef""#),
+            ("/abcdef/i", r#""abcdef"i"#),
+            ("/abcdef/ nocase", r#""abcdef"i"#),
+            ("/ab(cd|ef)gh/", r#"any("abcdgh" "abefgh")"#),
+            ("/abcd.*efgh/", r#"all("abcd" "efgh") far"#),
+            ("/abcd.{2,9}efgh/s", r#"all("abcd" "efgh")"#),
+            ("/ab[cd]ef/", r#"any("abcef" "abdef")"#),
+            ("/ab[cC]de/", r#""abcde"i"#),
+            ("/^abcd$/", r#""abcd""#),
+            (r"/\babcd\B/", r#""abcd""#),
+            (r"/ab\x00cd/", r#""ab.cd""#),
+            (r"/ab\<cd/", r#""ab<cd""#),
+            ("/abcde?fghi/", r#"any("abcdfghi" "abcdefghi")"#),
+            ("/abcd+efgh/", r#"all("abcd" "defgh") far"#),
+            ("/(abcd){2}/", r#""abcdabcd""#),
+            ("/(abcd){2,3}/", r#""abcdabcd""#),
+            ("/abcd(|efgh)ijkl/", r#"any("abcdijkl" "abcdefghijkl")"#),
+            ("/a.c.e.f/", "true far note 3"),
+            (r"/[0-9]{4}/", "true far note 3"),
+            ("/ab/ wide", r#""a.b.""#),
+            ("/abcd/ ascii wide", r#"any("abcd" "a.b.c.d.")"#),
+            ("/(?i)abcd/", r#""abcd"i"#),
+            ("/(?-i)abcd/ nocase", r#""abcd"i"#),
+            ("/(?u)kk[é]abcd/", r#""kk\c3\a9abcd""#),
+            (
+                "/(abcd|efgh.*xyz.*longer)/",
+                r#"any("abcd" all("efgh" "longer")) far"#,
+            ),
+        ],
+        string_of,
+    );
+}
+
+#[test]
+fn conditions() {
+    let with = |condition: &str| {
+        condition_of(&format!(
+            "rule r {{ strings: $a1 = \"aaaa\" $a2 = \"bbbb\" $b = \"cccc\" $_x = \"xxxx\" condition: {condition} }}"
+        ))
+    };
+    let mut bad = 0;
+    for (condition, wanted) in [
+        ("$a1 and $b and ($a2 or true)", "all($a1 $b)"),
+        ("$a1 or $b or $a2", "any($a1 $b $a2)"),
+        ("$a1 and ($a2 or $b)", "all($a1 any($a2 $b))"),
+        ("all of them", "all($a1 $a2 $b $_x)"),
+        ("any of ($a*)", "any($a1 $a2)"),
+        ("2 of them", "2of($a1 $a2 $b $_x)"),
+        ("(1+1) of them", "2of($a1 $a2 $b $_x)"),
+        ("3 of ($a*)", "never"),
+        ("50% of them", "2of($a1 $a2 $b $_x)"),
+        ("51% of them", "3of($a1 $a2 $b $_x)"),
+        ("0% of them", "true note 6"),
+        ("0 of them", "true note 6"),
+        ("none of them", "true note 6"),
+        ("(filesize-3) of them", "true note 6"),
+        ("#b of them", "true note 6"),
+        ("not $a1", "true note 6"),
+        ("not not $a1", "$a1"),
+        ("not defined @a1", "true note 6"),
+        ("#a1 > 0", "$a1"),
+        ("#a1 >= 1", "$a1"),
+        ("#a1 >= 0", "true note 6"),
+        ("#a1 == 3", "$a1"),
+        ("#a1 == 0", "true note 6"),
+        ("#a1 != 0", "$a1"),
+        ("#a1 < 5", "true note 6"),
+        ("0 < #a1", "$a1"),
+        ("#a1 > #b", "$a1"),
+        ("#a1 == #b", "true note 6"),
+        ("#a1 + #b > 1", "any($a1 $b)"),
+        ("#a1 in (0..100) > 2", "$a1"),
+        ("#a1", "$a1"),
+        ("@a1 < 100", "$a1"),
+        ("@a1[2] != 100", "$a1"),
+        ("!b == 4", "$b"),
+        ("not (@a1 == 3)", "$a1"),
+        ("@a1 + 4 == @b", "all($a1 $b)"),
+        ("defined @a1", "$a1"),
+        ("defined $a1", "true note 6"),
+        ("$a1 at 100", "$a1"),
+        ("$a1 at 0", "all($a1 @0:61616161)"),
+        ("$a1 at 14", "all($a1 @14:6161)"),
+        ("$a1 in (2..2)", "all($a1 @2:61616161)"),
+        ("$a1 in (0..10)", "$a1"),
+        ("$a1 at @b", "all($b $a1)"),
+        (
+            "any of ($a*) at 0",
+            "any(all($a1 @0:61616161) all($a2 @0:62626262))",
+        ),
+        ("for any of them : ($)", "any($a1 $a2 $b $_x)"),
+        ("for all of ($a*) : (# > 2)", "all($a1 $a2)"),
+        ("for 2 of them : ($ at 0 or @ > 5)", "2of($a1 $a2 $b $_x)"),
+        ("for all of ($a*) : (# < 2)", "true note 6"),
+        ("for 0 of them : ($)", "true note 6"),
+        ("for any of ($a*) : ($b)", "$b"),
+        ("for any of ($a1) : (for all of ($b) : ($))", "$b"),
+        ("for any i in (1..3) : ($a1 at i)", "$a1"),
+        ("for all i in (1..#a1) : (@a1[i] > 3)", "$a1"),
+        ("for all i in (1..@b) : ($a1)", "all($b $a1)"),
+        ("for none i in (1..3) : ($a1)", "true note 6"),
+        (
+            "for 2 i in (1,2,3) : ($a1 at i)",
+            "2of(all($a1 @1:61616161) all($a1 @2:61616161) all($a1 @3:61616161))",
+        ),
+        ("for any s in (\"a\", \"b\") : (s == \"a\" and $b)", "$b"),
+        ("with n = 2 : (n of them)", "2of($a1 $a2 $b $_x)"),
+        ("with x = @a1 : (x > 2 or x < 1)", "$a1"),
+        ("with x = @a1 : (true)", "true note 6"),
+        ("any of ($a1, $b at 3, true)", "true note 6"),
+        ("2 of ($a1, $b at 30, true)", "any($a1 $b)"),
+        ("filesize < 10KB", "size=0..10239"),
+        ("filesize <= 2MB and filesize > 1", "size=2..2097152"),
+        ("1KB < filesize", "size>=1025"),
+        ("filesize == 3", "size=3..3"),
+        ("filesize != 3", "true note 6"),
+        ("filesize < 0", "never"),
+        ("filesize > 0x7fffffffffffffff", "size>=1"),
+        ("filesize < 1024 * 2 + 1", "size=0..2048"),
+        ("filesize < 1.5", "size=0..2"),
+        ("filesize > 1.5", "size>=1"),
+        ("filesize >= 0", "true note 6"),
+        ("filesize - 10 < 100", "size=0..109"),
+        ("filesize + 10 > 100", "size>=91"),
+        ("not filesize < 10", "size>=10"),
+        ("not (filesize < 10 or $a1)", "size>=10"),
+        ("not (filesize < 10 and $a1)", "true note 6"),
+        ("uint16(0) == 0x5a4d", "all(@0:4d5a size>=2)"),
+        ("0x5a4d == uint16(0)", "all(@0:4d5a size>=2)"),
+        ("uint16be(0) == 0x4d5a", "all(@0:4d5a size>=2)"),
+        ("uint32(4) & 0xff00 == 0x1200", "all(@4:(00&00)12(00&00)(00&00) size>=8)"),
+        (
+            "(uint32(4) & 0xff00) == 0x1200",
+            "all(@4:(00&00)12(00&00)(00&00) size>=8)",
+        ),
+        ("int8(0) == -1", "all(@0:ff size>=1)"),
+        ("int8(0) == 255", "size>=1"),
+        ("uint8(0) == 0x1ff", "size>=1"),
+        ("uint32(20) == 1", "size>=24"),
+        ("uint32(uint32(0x3c)) == 0x4550", "size>=64"),
+        ("uint8(-1) == 0", "true note 6"),
+        (
+            "uint64(8) == 0xffffffffffffffff",
+            "all(@8:ffffffffffffffff size>=16)",
+        ),
+        ("uint16(0) != 1", "size>=2"),
+        ("false", "never"),
+        ("false or $b", "$b"),
+        ("vt.metadata.file_size > 3", "true note 6"),
+        ("math.entropy(0, filesize) > 7.0", "true note 6"),
+    ] {
+        let got = with(condition);
+        if got != wanted {
+            bad += 1;
+            println!("{condition}: {got}, not {wanted}");
+        }
+    }
+    assert_eq!(bad, 0);
+}
+
+#[test]
+fn what_narrows_nothing_says_why() {
+    let rule = |strings: &str| {
+        condition_of(&format!(
+            "rule r {{ strings: {strings} condition: any of them }}"
+        ))
+    };
+    assert_eq!(rule("$a = \"ab\""), "true note 1");
+    assert_eq!(rule("$a = \"abcd\" $b = /x.y/"), "true note 3");
+    assert_eq!(rule("$ = \"abcd\" $ = \"efgh\""), "any($ $)");
+    // One string that narrows nothing leaves the others their say.
+    assert_eq!(
+        condition_of("rule r { strings: $a = \"ab\" $b = \"abcd\" condition: all of them }"),
+        "$b"
+    );
+    assert_eq!(
+        condition_of(
+            "rule r { strings: $a = \"ab\" $b = \"abcd\" $c = \"efgh\" condition: 2 of them }"
+        ),
+        "any($b $c)"
+    );
+}
+
+#[test]
+fn rules_refer_to_rules() {
+    let rules = |source: &str| -> Vec<String> {
+        yara_x::compile(source).unwrap();
+        printed(source)
+            .lines()
+            .filter(|line| !line.starts_with('$'))
+            .map(str::to_string)
+            .collect()
+    };
+    assert_eq!(
+        rules(
+            "private rule a { strings: $x = \"abcd\" condition: $x } \
+             rule b { condition: a and filesize > 3 } rule c { condition: not a } \
+             rule d { condition: c } \
+             rule e { condition: for any a in (1, 2) : (a == 1) }"
+        ),
+        [
+            "a = $x",
+            "b = all(a size>=4)",
+            "c = true note 6",
+            "d = true note 6",
+            "e = true note 6"
+        ]
+    );
+    // Global rules hold for those before and after them.
+    assert_eq!(
+        rules(
+            "rule a { strings: $x = \"abcd\" condition: $x } \
+             rule h { strings: $y = \"efgh\" condition: $y } \
+             global rule g { condition: h and filesize > 3 } rule c { condition: true }"
+        ),
+        [
+            "a = all($x $y size>=4)",
+            "h = all($y size>=4)",
+            "g = all(h size>=4)",
+            "c = g"
+        ]
+    );
+}
+
+#[test]
+fn what_is_too_much_is_true() {
+    // 32 characters of 26 kinds each.
+    assert_eq!(string_of("/[a-z]{32}/"), "true far note 3");
+    let long = "a".repeat(10_000);
+    assert_eq!(
+        string_of(&format!("\"{long}\"")),
+        format!("\"{}\" far", "a".repeat(factor::RUN_BYTES_MAX))
+    );
+    let many = (0..3000)
+        .map(|i| format!("$s{i} = \"string number {i}\" "))
+        .collect::<String>();
+    let source = format!("rule r {{ strings: {many} condition: 5 of them }}");
+    assert!(printed(&source)
+        .lines()
+        .last()
+        .unwrap()
+        .starts_with("r = any("));
+    let rules = "rule r { condition: true } ".repeat(1001);
+    assert_eq!(plan(rules.as_bytes()).unwrap_err().code, Code::Invalid);
+}
+
+#[test]
+fn bad_sources_are_refused() {
+    for source in [
+        &b"rule"[..],
+        b"rule a { condition: }",
+        b"include \"x\" rule a { condition: true }",
+        b"rule a { condition: \xff }",
+    ] {
+        assert_eq!(plan(source).unwrap_err().code, Code::Compile);
+    }
+    let deep = format!(
+        "rule a {{ condition: {}true{} }}",
+        "(".repeat(5000),
+        ")".repeat(5000)
+    );
+    assert_eq!(plan(deep.as_bytes()).unwrap_err().code, Code::Compile);
+    assert_eq!(printed("").as_str(), "");
+}
