@@ -9,7 +9,7 @@
  * each with one scanner a core:
  *   plain   opens, maps and scans loose files, as a program over a folder does
  *   mapped  scans the same bytes in one mapped pack: the engine and nothing else
- *   weir    sends them to children in requests of SCAN_MANY_MAX items
+ *   weir    sends them to children, many in a request
  *   single  the same with a message for each sample
  * The rate of a side is the median of its rounds; the last line has weir's rates
  * over plain's.
@@ -36,7 +36,8 @@ enum {
 	ROUNDS_MAX = 9,
 	RULES_MANY = 300,
 	SOURCE_MAX = 1 << 20,
-	REQUESTS = 2 /* under way in each child */
+	REQUESTS = 2,           /* under way in each child */
+	REQUEST_BYTES = 8 << 20 /* about as many in each: all cores end together */
 };
 
 enum side {
@@ -177,7 +178,8 @@ static void engine_side(struct run *run)
 
 static bool send_next(struct run *run, struct scan_child *child)
 {
-	uint32_t n = run->side == WEIR ? SCAN_MANY_MAX : 1;
+	uint32_t each = REQUEST_BYTES / run->s->bytes;
+	uint32_t n = run->side != WEIR ? 1 : each < SCAN_MANY_MAX ? each : SCAN_MANY_MAX;
 	uint32_t from = atomic_fetch_add(&run->next, n);
 	struct scan_facts facts = { .submissions = 0 };
 	struct err err;

@@ -5,11 +5,9 @@
 #include <unistd.h>
 #include "base/clock.h"
 
-/* Many samples in the child: mapped or read, scanned, and told in as few packets as they need. */
+/* Many samples in the child: mapped, scanned, and told in as few packets as they need. */
 
 enum {
-	/* Below, copying costs less than changing the address space does. */
-	MAP_BYTES_MIN = 256 << 10,
 	FOUND_ROOM = PACKET_BYTES_MAX - (int)sizeof(struct packet_head) -
 		     (int)sizeof(struct packet_found),
 };
@@ -68,65 +66,67 @@ static void add_failure(struct many *m, unsigned slot, enum packet_status status
 	m->w->out_bytes += sizeof failure;
 }
 
-/* Where a sample's bytes are while it is scanned. */
-struct view {
-	const uint8_t *p;
-	void *map; /* NULL: copied into w->sample */
-	size_t map_bytes;
+/*
+ * The part of a file that a request's items lie in, mapped once for all of them: pages are
+ * only read where the engine looks.
+ */
+struct window {
+	const uint8_t *map; /* NULL: there is none, items are read */
+	size_t bytes;
+	uint64_t from; /* offset in the file */
 };
 
-/*
- * All pages are there when this succeeds; a file that ends early or cannot be read would
- * kill us later or show zeros, so that case is left to reading.
- */
-static bool view_map(struct view *v, int fd, const struct packet_item *item)
+static void window_open(struct window *win, int fd, uint16_t file, const struct packet_item *items,
+			uint32_t count)
 {
+	uint64_t from = UINT64_MAX, to = 0, page = (uint64_t)sysconf(_SC_PAGESIZE);
 	uint8_t last;
-	size_t shift = item->offset % (size_t)sysconf(_SC_PAGESIZE);
 
-	if (worker_pread(fd, &last, 1, item->offset + item->len - 1) != STATUS_OK)
-		return false;
-	v->map_bytes = shift + item->len;
-	v->map =
-		mmap(NULL, v->map_bytes, PROT_READ, MAP_PRIVATE, fd, (off_t)(item->offset - shift));
-	if (v->map == MAP_FAILED) {
-		v->map = NULL;
-		return false;
+	*win = (struct window){ 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		if (items[i].file != file || items[i].len == 0)
+			continue;
+		if (items[i].offset < from)
+			from = items[i].offset;
+		if (items[i].offset + items[i].len > to)
+			to = items[i].offset + items[i].len;
 	}
-	if (madvise(v->map, v->map_bytes, MADV_POPULATE_READ) != 0) {
-		munmap(v->map, v->map_bytes);
-		v->map = NULL;
-		return false;
-	}
-	v->p = (const uint8_t *)v->map + shift;
-	return true;
+	/* Where the file ends early a look beyond would kill us: reading names the items. */
+	if (from >= to || worker_pread(fd, &last, 1, to - 1) != STATUS_OK)
+		return;
+	from -= from % page;
+
+	void *map = mmap(NULL, to - from, PROT_READ, MAP_PRIVATE, fd, (off_t)from);
+
+	if (map != MAP_FAILED)
+		*win = (struct window){ map, to - from, from };
 }
 
-static enum packet_status view_open(struct view *v, struct worker *w, int fd,
-				    const struct packet_item *item)
+static void window_close(struct window *win)
 {
-	*v = (struct view){ 0 };
-	if (item->len >= MAP_BYTES_MIN && view_map(v, fd, item))
+	if (win->map != NULL)
+		munmap((void *)(uintptr_t)win->map, win->bytes);
+}
+
+static enum packet_status item_bytes(struct worker *w, int fd, const struct window *win,
+				     const struct packet_item *item, const uint8_t **ret)
+{
+	if (win->map != NULL && item->len > 0) {
+		*ret = win->map + (item->offset - win->from);
 		return STATUS_OK;
+	}
 	if (!worker_sample_room(w, item->len))
 		return STATUS_IO;
-	v->p = w->sample;
+	*ret = w->sample;
 	return worker_pread(fd, w->sample, item->len, item->offset);
 }
 
-static void view_close(struct view *v, struct worker *w)
-{
-	if (v->map != NULL)
-		munmap(v->map, v->map_bytes);
-	else
-		worker_forget_sample(w);
-}
-
-static void scan_item(struct many *m, int fd, const struct packet_item *item)
+static void scan_item(struct many *m, int fd, const struct window *win,
+		      const struct packet_item *item)
 {
 	struct worker *w = m->w;
-	struct view v;
-	enum packet_status status = view_open(&v, w, fd, item);
+	const uint8_t *p;
+	enum packet_status status = item_bytes(w, fd, win, item, &p);
 
 	if (status != STATUS_OK)
 		add_failure(m, SCAN_EVERY_SLOT, status);
@@ -135,18 +135,19 @@ static void scan_item(struct many *m, int fd, const struct packet_item *item)
 
 		if ((item->slots >> m->slot & 1) == 0)
 			continue;
-		if (engine_scanner_scan(slot->scanner, v.p, item->len, SCAN_MATCHES_MAX, add_hit,
+		if (engine_scanner_scan(slot->scanner, p, item->len, SCAN_MATCHES_MAX, add_hit,
 					m) == ENGINE_OK)
 			continue;
 		add_failure(m, m->slot, STATUS_FAILED);
 		worker_renew_scanner(slot);
 	}
-	view_close(&v, w);
+	worker_forget_sample(w);
 }
 
 void worker_scan_many(struct worker *w, const struct packet *p)
 {
 	struct packet_item items[SCAN_MANY_MAX];
+	struct window windows[SCAN_MANY_FILES] = { 0 };
 	uint32_t count = p->head.bytes / sizeof items[0];
 	struct many m = { .w = w, .told_us = clock_mono_us(clock_system()) };
 
@@ -154,6 +155,8 @@ void worker_scan_many(struct worker *w, const struct packet *p)
 		worker_exit(3);
 	memcpy(items, p->body, p->head.bytes);
 	w->out_bytes = 0;
+	for (uint16_t file = 0; file < p->head.fds; file++)
+		window_open(&windows[file], p->fds[file], file, items, count);
 	m.now_us = m.told_us;
 	for (; m.item < count; m.item++) {
 		const struct packet_item *item = &items[m.item];
@@ -165,9 +168,11 @@ void worker_scan_many(struct worker *w, const struct packet *p)
 			tell(&m, PACKET_DATA);
 		atomic_store_explicit(&w->mark->at, (uint64_t)w->seq << 32 | m.item,
 				      memory_order_relaxed);
-		scan_item(&m, p->fds[item->file], item);
+		scan_item(&m, p->fds[item->file], &windows[item->file], item);
 		m.now_us = clock_mono_us(clock_system());
 	}
+	for (uint16_t file = 0; file < p->head.fds; file++)
+		window_close(&windows[file]);
 	m.item_at = w->out_bytes;
 	tell(&m, PACKET_DONE);
 }
