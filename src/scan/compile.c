@@ -73,10 +73,44 @@ static int bundle_write(int fd, const struct scan_source *sources, size_t n, uin
 	return memory_file_seal(fd, err);
 }
 
+static bool is_word(char c)
+{
+	return c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+	       (c >= 'a' && c <= 'z');
+}
+
 /*
- * The facts that the sources can ask for: identifiers appear in them as they
- * are. Too many only cost time. Only file rules know the legacy variables.
+ * Can the source use this variable? Where it does, its name is a word of its own that no
+ * dot stands before (of a module's field), none of $#@! (of a string), and no single '=' behind (of
+ * a piece of metadata, as the many rules with md5 = "…" have it).
  */
+static bool names_variable(struct str source, const char *name)
+{
+	size_t n = strlen(name);
+	const char *end = source.p + source.n, *at = source.p, *after;
+
+	for (; (at = memmem(at, (size_t)(end - at), name, n)) != NULL; at = after) {
+		after = at + n;
+		if (at > source.p && (is_word(at[-1]) || memchr("$#@!", at[-1], 4) != NULL))
+			continue;
+		/* Two dots are a range. */
+		if (at > source.p && at[-1] == '.' && !(at - source.p > 1 && at[-2] == '.'))
+			continue;
+		if (after < end && is_word(*after))
+			continue;
+		const char *next = after;
+
+		while (next < end && (*next == ' ' || *next == '\t'))
+			next++;
+		if (next + 1 < end && next[0] == '=' && next[1] != '=')
+			continue;
+		return true;
+	}
+	return false;
+}
+
+/* The facts that the sources can ask for. Too many only cost time. Only file rules know the legacy
+ * variables. */
 static uint32_t facts_named(const struct scan_source *sources, size_t n, enum scan_entity entity)
 {
 	static const char *const names[FACT_COUNT] = {
@@ -98,8 +132,7 @@ static uint32_t facts_named(const struct scan_source *sources, size_t n, enum sc
 		if (entity != SCAN_FILE && f != FACT_VT)
 			continue;
 		for (size_t i = 0; i < n && !(uses & (1u << f)); i++) {
-			if (memmem(sources[i].source.p, sources[i].source.n, names[f],
-				   strlen(names[f])) != NULL)
+			if (names_variable(sources[i].source, names[f]))
 				uses |= 1u << f;
 		}
 	}

@@ -5,6 +5,7 @@
 #include "scan_fixture.h"
 #include "scan/filetype.h"
 #include "scan/vt_data.h"
+#include "unit.h"
 
 static struct scan_pool *pool; /* of the group; tests that need other limits open their own */
 
@@ -259,6 +260,41 @@ static void scan_hits_over_several_packets(void **state)
 	scan_child_give(pool, child);
 }
 
+/* Those that mention a variable's name elsewhere need no facts. */
+static void rules_ask_for_facts(void **state)
+{
+	static const struct {
+		const char *source;
+		bool asks;
+	} rows[] = {
+		{ "rule a { condition: true }", false },
+		{ "rule a { meta: md5 = \"x\" sha256=\"y\" tags\t= \"z\" condition: true }",
+		  false },
+		{ "rule a { strings: $md5 = \"x\" condition: $md5 }", false },
+		{ "rule md5_of_it { condition: true } rule new_files { condition: true }", false },
+		{ "import \"pe\" rule a { condition: pe.imphash() == \"x\" }", false },
+		{ "rule a { condition: md5 == \"x\" }", true },
+		{ "rule a { condition: md5==\"x\" }", true },
+		{ "rule a { condition: new_file}", true },
+		{ "rule a { condition: not(new_file) }", true },
+		{ "rule a { condition: for all i in (0..submissions) : (i >= 0) }", true },
+		{ "rule a { condition: submissions>=3 }", true },
+		{ "rule a { condition: \"x\" ==\nfile_name\n }", true },
+		{ "rule a { meta: tags = \"x\" condition: tags contains \"x\" }", true },
+		{ "import \"vt\" rule a { condition: vt.metadata.new_file }", true },
+	};
+	struct scan_child *child = take(pool);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct scan_rules *rules = compile(child, rows[i].source);
+
+		CHECK_ROW(rows[i].source, scan_rules_asks_facts(rules) == rows[i].asks);
+		scan_rules_unref(rules);
+	}
+	scan_child_give(pool, child);
+}
+
 static void rules_see_facts(void **state)
 {
 	struct scan_child *child = child_with(
@@ -487,6 +523,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(scan_reports_offsets_of_both_slots),
 		cmocka_unit_test(scan_in_pipeline),
 		cmocka_unit_test(scan_hits_over_several_packets),
+		cmocka_unit_test(rules_ask_for_facts),
 		cmocka_unit_test(rules_see_facts),
 		cmocka_unit_test(large_facts_travel_apart),
 		cmocka_unit_test(samples_that_cannot_be_read),
