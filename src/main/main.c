@@ -148,6 +148,8 @@ static int run(const struct options *o)
 		return serve_command(o);
 	case COMMAND_ingest:
 		return ingest_command(o);
+	case COMMAND_hunt:
+		return hunt_command(o);
 	case COMMAND_user:
 		return user_command(o);
 	case COMMAND_audit:

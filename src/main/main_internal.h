@@ -15,6 +15,7 @@ int serve_command(const struct options *o);
 /* What only a server checks of its settings. ERR_INVALID. */
 MUST_USE int serve_check_settings(const struct settings *settings, struct err *err);
 int ingest_command(const struct options *o);
+int hunt_command(const struct options *o);
 int user_command(const struct options *o);
 int audit_command(const struct options *o);
 int rm_command(const struct options *o);

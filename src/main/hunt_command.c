@@ -1,0 +1,110 @@
+#include "hunt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "report.h"
+
+enum {
+	EVERY_S_MAX = 86400,
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+	(void)signal_number;
+	interrupted = 1;
+}
+
+bool hunt_is_interrupted(void)
+{
+	return interrupted != 0;
+}
+
+static int read_all(int fd, size_t bytes_max, struct buf *ret, struct err *err)
+{
+	char piece[64 * 1024];
+	ssize_t n;
+
+	while ((n = read(fd, piece, sizeof piece)) != 0) {
+		if (n < 0 && errno == EINTR && !interrupted)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "cannot be read");
+		buf_add(ret, piece, (size_t)n);
+		if (buf_failed(ret))
+			return err_set(err, ERR_TOO_LARGE, "larger than %zu bytes", bytes_max);
+	}
+	return ret->n > 0 ? 0 : err_set(err, ERR_INVALID, "no rules in it");
+}
+
+int hunt_read_rules(const char *path, size_t bytes_max, struct buf *ret, struct err *err)
+{
+	bool is_stdin = strcmp(path, "-") == 0;
+	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return err_sys(err, errno, "'%s' cannot be opened", path);
+	buf_init(ret, bytes_max);
+	int rc = read_all(fd, bytes_max, ret, err);
+
+	if (!is_stdin)
+		close(fd);
+	if (rc != 0) {
+		buf_release(ret);
+		return err_add(err, "'%s'", path);
+	}
+	return 0;
+}
+
+static bool read_format(const struct options *o, enum hunt_format *ret)
+{
+	static const struct {
+		enum option_id id;
+		enum hunt_format format;
+	} formats[] = { { OPTION_json, HUNT_JSON },
+			{ OPTION_csv, HUNT_CSV },
+			{ OPTION_hashes, HUNT_HASHES } };
+	unsigned given = 0;
+
+	*ret = HUNT_LINES;
+	for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+		if (!option_given(o, formats[i].id))
+			continue;
+		*ret = formats[i].format;
+		given++;
+	}
+	if (given > 1)
+		say("weir hunt takes one of --json, --csv, --hashes");
+	return given <= 1;
+}
+
+int hunt_command(const struct options *o)
+{
+	struct sigaction once = { .sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND };
+	enum hunt_format format;
+	struct hunt_view view;
+	uint64_t every_s;
+
+	if (!read_format(o, &format) ||
+	    !read_number(o, OPTION_every, "5", 0, EVERY_S_MAX, &every_s))
+		return HUNT_FAILED;
+	if (o->word_count == 0) {
+		say("weir hunt takes a file of rules");
+		return HUNT_FAILED;
+	}
+	/* A second one ends at once. Who reads the results may go away: that is seen when writing.
+	 */
+	sigaction(SIGINT, &once, NULL);
+	sigaction(SIGTERM, &once, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	hunt_view_init(&view, format, every_s);
+	if (!option_given(o, OPTION_dir)) {
+		say("weir hunt takes --dir");
+		return HUNT_FAILED;
+	}
+	return hunt_dir(o, &view);
+}

@@ -1,0 +1,312 @@
+"""weir hunt: rules over folders without a server, and over what is stored."""
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+
+import pytest
+
+FOUND, NONE, FAILED = 0, 1, 2
+NEEDLE = "rule needle { strings: $a = \"needle\" condition: $a }\n"
+LARGE = b"needle" + bytes(9 << 20)  # goes to the scanner alone
+ENDLESS = "rule endless { condition: filesize == 7 and for all i in (0..1000000000000) : (i >= 0) }\n"
+
+
+@pytest.fixture
+def hunt(weir_bin, tmp_path):
+    """hunt(rules, *args): the finished `weir hunt --dir` of these rules."""
+
+    def run(rules, *args, stdin=None):
+        file = tmp_path / "rules.yar"
+        file.write_text(rules)
+        words = [weir_bin, "hunt", "--dir", *args[:1], file, *args[1:]]
+        return subprocess.run(words, capture_output=True, text=True, timeout=120, env={}, input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """tree(files): a folder of them; names may hold '/'."""
+
+    def make(files, name="tree"):
+        for path, content in files.items():
+            full = tmp_path / name / path
+            full.parent.mkdir(parents=True, exist_ok=True)
+            full.write_bytes(content)
+        return tmp_path / name
+
+    return make
+
+
+def lines(done):
+    return sorted(done.stdout.splitlines())
+
+
+def summary(done):
+    """(files, matches, files that match, errors)"""
+    found = re.findall(r"(\d+) files \([^)]*\) in [\d.]+ s: (\d+) matches in (\d+) files, (\d+) errors", done.stderr)
+    assert len(found) == 1, done.stderr
+    return tuple(int(n) for n in found[0])
+
+
+# ---- Folders ----
+
+
+def test_what_matches_is_printed(hunt, tree):
+    folder = tree({"a": b"a needle", "b/c": b"hay", "b/d": b"needle needle", "empty": b""})
+    done = hunt(NEEDLE + "rule empty { condition: filesize == 0 }", folder)
+    assert done.returncode == FOUND, done.stderr
+    assert lines(done) == [f"empty {folder}/empty", f"needle {folder}/a", f"needle {folder}/b/d"]
+    assert summary(done) == (4, 3, 3, 0)
+
+
+def test_nothing_matches(hunt, tree):
+    done = hunt(NEEDLE, tree({"a": b"hay"}))
+    assert (done.returncode, done.stdout) == (NONE, "")
+    assert summary(done) == (1, 0, 0, 0)
+
+
+def test_several_paths_and_single_files(hunt, tree):
+    folder = tree({"a": b"needle", "b/c": b"needle", "d": b"needle"})
+    done = hunt(NEEDLE, folder / "a", folder / "b")
+    assert done.returncode == FOUND
+    assert lines(done) == [f"needle {folder}/a", f"needle {folder}/b/c"]
+
+
+def test_rules_from_standard_input(weir_bin, tree):
+    folder = tree({"a": b"needle"})
+    done = subprocess.run([weir_bin, "hunt", "--dir", folder, "-"], input=NEEDLE, capture_output=True, text=True,
+                          timeout=60)
+    assert (done.returncode, done.stdout) == (FOUND, f"needle {folder}/a\n")
+
+
+def test_every_file_is_scanned_once(hunt, tree):
+    """Small and large ones, more than any batch holds; against a search of our own."""
+    files = {f"{i % 13}/{i:05}": b"%d " % i * (i % 50) + (b"needle" if i % 7 == 0 else b"") for i in range(3000)}
+    files |= {f"large/{i}": os.urandom(3 << 20) + (b"needle" if i % 2 else b"") for i in range(8)}
+    folder = tree(files)
+    done = hunt(NEEDLE, folder)
+    wanted = sorted(f"needle {folder}/{name}" for name, content in files.items() if b"needle" in content)
+    assert lines(done) == wanted
+    assert summary(done) == (len(files), len(wanted), len(wanted), 0)
+
+
+def test_json(hunt, tree):
+    content = b"a needle and a needle"
+    folder = tree({"a \"quoted\" name": content})
+    rules = 'rule r : one two { meta: k = "v" n = 3 strings: $a = "needle" condition: $a } rule s { condition: true }'
+    done = hunt(rules, folder, "--json")
+    assert done.returncode == FOUND
+    known = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "path": f"{folder}/a \"quoted\" name"}
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"rule": "r", "tags": ["one", "two"], "meta": [["k", "v"], ["n", 3]], **known,
+         "matches": [{"offset": 2, "length": 6}, {"offset": 15, "length": 6}], "more_matches": False},
+        {"rule": "s", "tags": [], "meta": [], **known, "matches": [], "more_matches": False}]
+
+
+def test_json_says_when_there_are_more_matches(hunt, tree):
+    done = hunt(NEEDLE, tree({"a": b"needle" * 100}), "--json")
+    row = json.loads(done.stdout)
+    assert row["more_matches"] and [m["offset"] for m in row["matches"]] == [6 * i for i in range(11)]
+
+
+def test_csv(hunt, tree):
+    folder = tree({"a,\"b": b"needle"})
+    done = hunt(NEEDLE, folder, "--csv")
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    assert rows == [["rule", "sha256", "size", "path"],
+                    ["needle", hashlib.sha256(b"needle").hexdigest(), "6", f"{folder}/a,\"b"]]
+
+
+def test_hashes(hunt, tree):
+    done = hunt(NEEDLE + "rule every { condition: true }", tree({"a": b"needle", "b": b"hay"}), "--hashes")
+    assert lines(done) == sorted(hashlib.sha256(c).hexdigest() for c in (b"needle", b"hay"))
+
+
+def test_names_that_would_harm_a_terminal(hunt, tree):
+    folder = tree({"a\x1b[31m\nb": b"needle"})
+    done = hunt(NEEDLE, folder)
+    assert done.stdout == f"needle {folder}/a\\x1b[31m\\x0ab\n"
+
+
+def test_rules_may_ask_what_a_file_is(hunt, tree):
+    content = b"\x7fELF" + bytes(60)
+    folder = tree({"one": content, "two": b"two"})
+    rules = f"""import "vt"
+        rule named {{ condition: file_name == "one" }}
+        rule hashed {{ condition: sha256 == "{hashlib.sha256(content).hexdigest()}" and
+          md5 == "{hashlib.md5(content).hexdigest()}" and sha1 == "{hashlib.sha1(content).hexdigest()}" }}
+        rule typed {{ condition: file_type contains "elf" and tags contains "elf" }}
+        rule known {{ condition: vt.metadata.file_size == 64 and vt.metadata.file_name == "one" }}
+        rule sent {{ condition: submissions > 0 or new_file }}"""
+    done = hunt(rules, folder)
+    assert lines(done) == [f"{rule} {folder}/one" for rule in ("hashed", "known", "named", "typed")]
+    assert summary(done) == (2, 4, 1, 0)
+
+
+# ---- What cannot be looked at ----
+
+
+def test_rules_that_do_not_compile(hunt, tree):
+    done = hunt("rule a {\n  condition: thing }\n", tree({"a": b""}))
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert "error[E009]: unknown identifier `thing`\n --> line:2:14" in done.stderr
+    assert "files" not in done.stderr
+
+
+def test_warnings_are_shown_and_do_no_harm(hunt, tree):
+    done = hunt("rule a { strings: $a = \"ab\" condition: $a or true }", tree({"a": b""}))
+    assert done.returncode == FOUND
+    assert "warning[" in done.stderr
+
+
+@pytest.mark.parametrize("args, text", [
+    ([], "weir hunt takes a file of rules"),
+    (["--dir", "/tmp"], "weir hunt takes a file of rules"),
+    (["--dir", "/tmp", "--json", "--csv", "x"], "takes one of --json, --csv, --hashes"),
+    (["--dir", "/tmp", "missing.yar"], "'missing.yar' cannot be opened: No such file"),
+    (["--dir", "/tmp", "/dev/null"], "'/dev/null': no rules in it"),
+    (["--dir", "/tmp", "/tmp"], "'/tmp': cannot be read: Is a directory"),
+    (["--dir", "/tmp", "--every", "x", "y"], "'--every' is a number"),
+])
+def test_wrong_usage(weir_bin, args, text):
+    done = subprocess.run([weir_bin, "hunt", *args], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert text in done.stderr
+
+
+def test_links_devices_and_what_is_missing(hunt, tree, tmp_path):
+    folder = tree({"a": b"needle"})
+    (folder / "link").symlink_to("a")
+    (folder / "loop").symlink_to(folder)
+    (folder / "broken").symlink_to("nothing")
+    os.mkfifo(folder / "pipe")
+    done = hunt(NEEDLE, folder, tmp_path / "missing")
+    assert done.returncode == FAILED  # what is missing was not looked at
+    assert lines(done) == [f"needle {folder}/a"]
+    assert f"skipped: {folder}/pipe: a pipe" in done.stderr
+    assert f"error: {tmp_path}/missing: cannot be looked at: No such file or directory" in done.stderr
+    assert "3 symbolic links not followed; 1 others skipped" in done.stderr
+    assert summary(done) == (1, 1, 1, 1)
+
+
+def test_files_above_the_limit_are_named(hunt, tree):
+    folder = tree({"a": b"needle", "large": b"needle" * 100})
+    done = hunt(NEEDLE, folder, "--hunt-bytes-max", "500")
+    assert done.returncode == FAILED
+    assert lines(done) == [f"needle {folder}/a"]
+    assert f"error: {folder}/large: larger than 500 bytes" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_that_may_not_be_read_are_named(hunt, tree):
+    folder = tree({"a": b"needle", "secret": b"needle"})
+    (folder / "secret").chmod(0)
+    done = hunt(NEEDLE, folder)
+    assert done.returncode == FAILED
+    assert f"error: {folder}/secret: cannot be opened: Permission denied" in done.stderr
+    assert lines(done) == [f"needle {folder}/a"]
+
+
+def test_an_empty_folder_is_no_answer(hunt, tree, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    done = hunt(NEEDLE, tmp_path / "nothing")
+    assert done.returncode == FAILED
+    assert "there was no file to scan" in done.stderr
+
+
+def test_a_file_that_takes_too_long_is_named_and_the_others_are_scanned(hunt, tree):
+    files = {f"{i:03}": b"needle" for i in range(100)} | {"050a": b"seven 7", "099a": b"seven 7"}
+    folder = tree(files)
+    done = hunt(NEEDLE + ENDLESS, folder, "--scan-timeout-ms", "300", "--workers", "2")
+    assert done.returncode == FAILED
+    assert lines(done) == [f"needle {folder}/{i:03}" for i in range(100)]
+    errors = sorted(line for line in done.stderr.splitlines() if "error:" in line)
+    assert errors == [f"weir hunt: error: {folder}/{name}: the scanner: took longer than 300 ms"
+                      for name in ("050a", "099a")]
+    assert summary(done) == (100, 100, 100, 2)
+
+
+# ---- Ends ----
+
+
+def begin(weir_bin, rules_file, folder, *args, **options):
+    return subprocess.Popen([weir_bin, "hunt", "--dir", folder, rules_file, *args], stdin=subprocess.DEVNULL,
+                            **options)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_hunt_says_what_is_missing(weir_bin, tree, tmp_path, end):
+    folder = tree({"0": LARGE} | {f"{i}": b"seven 7" for i in range(1, 60)})
+    (tmp_path / "r").write_text(NEEDLE + ENDLESS)
+    process = begin(weir_bin, tmp_path / "r", folder, "--workers", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    text=True)
+    assert process.stdout.readline() == f"needle {folder}/0\n"
+    process.send_signal(end)
+    out, said = process.communicate(timeout=20)
+    assert (process.returncode, out) == (FAILED, "")
+    assert re.search(r"1 files \(9.4 MB\) in [\d.]+ s: 1 matches in 1 files, 0 errors.*; interrupted: \d+ files that "
+                     r"were found.* not scanned", said), said
+
+
+def test_nobody_reads_the_results_any_more(weir_bin, tree, tmp_path):
+    folder = tree({f"{i:05}": b"needle" for i in range(5000)})
+    (tmp_path / "r").write_text(NEEDLE)
+    process = begin(weir_bin, tmp_path / "r", folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith(f"needle {folder}/")
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=20) == FAILED
+    assert "Broken pipe" not in said and "weir: " not in said
+
+
+def test_a_full_disk_is_told(weir_bin, tree, tmp_path):
+    folder = tree({"a": b"needle"})
+    (tmp_path / "r").write_text(NEEDLE)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([weir_bin, "hunt", "--dir", folder, tmp_path / "r"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=60)
+    assert done.returncode == FAILED
+    assert "cannot write: No space left on device" in done.stderr
+
+
+def test_lines_of_progress_where_there_is_no_terminal(weir_bin, tree, tmp_path):
+    folder = tree({f"{i}": b"seven 7" for i in range(4)})
+    (tmp_path / "r").write_text(ENDLESS)
+    process = begin(weir_bin, tmp_path / "r", folder, "--every", "1", "--workers", "1", stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE, text=True)
+    said = next(line for line in process.stderr if line.startswith("weir hunt: "))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert re.match(r"weir hunt: 0 of 4 files, 0 B, 0 matches, 0 B/s", said), said
+
+
+def test_a_bar_on_a_terminal(weir_bin, tree, tmp_path):
+    folder = tree({f"{i}": LARGE if i == 0 else b"seven 7" for i in range(40)})
+    (tmp_path / "r").write_text(NEEDLE + ENDLESS)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
+    process = begin(weir_bin, tmp_path / "r", folder, "--workers", "1", stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = ""
+    while "1 of 40 files" not in shown:
+        assert select.select([ours], [], [], 20)[0], shown
+        shown += os.read(ours, 65536).decode()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    os.close(ours)
+    assert (process.returncode, out) == (FAILED, f"needle {folder}/0\n")
+    drawn = [part.split("\x1b")[0] for part in shown.split("\r") if part.startswith("[")]
+    assert re.match(r"\[[#-]{20}\] +\d+% 1 of 40 files, 9.4 MB, 1 matches, ", drawn[-1]), drawn
+    assert all(len(part) < 90 for part in drawn)
