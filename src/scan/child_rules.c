@@ -187,6 +187,22 @@ static void describe(const struct engine_rule *rule, void *arg)
 	c->tags += (uint32_t)rule->tag_count;
 }
 
+/* What the only source asks of samples; without it, any may match. Returns its bytes. */
+static uint64_t send_plan(const struct compile *c)
+{
+	const char *source = (const char *)c->texts + c->entries[0].ns_bytes;
+	struct engine_buffer plan = { 0 };
+	uint64_t n = 0;
+
+	if (engine_plan(source, c->entries[0].source_bytes, &plan) == ENGINE_OK &&
+	    plan.len <= SCAN_PLAN_BYTES_MAX) {
+		n = plan.len;
+		worker_data(c->w, STREAM_PLAN, plan.data, plan.len);
+	}
+	engine_buffer_free(&plan);
+	return n;
+}
+
 static void answer_rules(struct compile *c)
 {
 	struct engine_buffer code = { 0 };
@@ -208,6 +224,8 @@ static void answer_rules(struct compile *c)
 	done.code_bytes = code.len;
 	worker_data(c->w, STREAM_TABLE, c->table.p, c->table.n);
 	worker_data(c->w, STREAM_CODE, code.data, code.len);
+	if (c->options.want_plan && c->options.sources == 1)
+		done.plan_bytes = send_plan(c);
 	engine_buffer_free(&code);
 	worker_done(c->w, STATUS_OK, &done, sizeof done, NULL, 0);
 }

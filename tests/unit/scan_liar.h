@@ -79,6 +79,8 @@ static inline void lie_about_rules(uint32_t seq, const char *lie)
 		done.table_bytes++;
 	else if (about(lie, "code size"))
 		done.code_bytes++;
+	else if (about(lie, "plan size"))
+		done.plan_bytes++;
 	else if (about(lie, "status"))
 		end.status = 77;
 	else if (about(lie, "stream"))

@@ -260,6 +260,31 @@ static void scan_hits_over_several_packets(void **state)
 	scan_child_give(pool, child);
 }
 
+static void a_compile_may_come_with_a_plan(void **state)
+{
+	static const struct scan_compile_options planned = { .entity = SCAN_FILE,
+							     .want_plan = true };
+	struct scan_source source = { STR("set.1"),
+				      STR("rule a { strings: $a = \"needle\" condition: $a }") };
+	struct scan_child *child = take(pool);
+	struct scan_rules *rules = NULL;
+	struct err err = { 0 };
+
+	(void)state;
+	if (scan_compile(child, &source, 1, &planned, &rules, NULL, &err) != 0)
+		fail_msg("%s", err.msg);
+	struct str plan = scan_rules_plan(rules);
+
+	assert_true(plan.n > 48);
+	assert_memory_equal(plan.p, "WPLN", 4);
+	assert_non_null(memmem(plan.p, plan.n, "needle", 6));
+	scan_rules_unref(rules);
+	rules = compile(child, "rule a { condition: true }"); /* not asked for */
+	assert_int_equal(scan_rules_plan(rules).n, 0);
+	scan_rules_unref(rules);
+	scan_child_give(pool, child);
+}
+
 /* Those that mention a variable's name elsewhere need no facts. */
 static void rules_ask_for_facts(void **state)
 {
@@ -523,6 +548,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(scan_reports_offsets_of_both_slots),
 		cmocka_unit_test(scan_in_pipeline),
 		cmocka_unit_test(scan_hits_over_several_packets),
+		cmocka_unit_test(a_compile_may_come_with_a_plan),
 		cmocka_unit_test(rules_ask_for_facts),
 		cmocka_unit_test(rules_see_facts),
 		cmocka_unit_test(large_facts_travel_apart),

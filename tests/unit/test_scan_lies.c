@@ -296,6 +296,7 @@ static void lies_about_rules_are_deadly(void **state)
 		"rules many",
 		"table size",
 		"code size",
+		"plan size",
 		"status",
 		"stream",
 		"type",
