@@ -23,7 +23,7 @@ struct signature {
 };
 
 enum {
-	SIGNATURE_FILL_DEFAULT = 600, /* per thousand; see docs/design/0006 */
+	SIGNATURE_FILL_DEFAULT = 660, /* per thousand; see docs/design/0006 */
 	SIGNATURE_FILL_MIN = 100,
 	SIGNATURE_FILL_MAX = 900
 };
