@@ -103,7 +103,7 @@ static int merging_up(void **state)
 	struct merging *m = mem_must_zalloc(sizeof *m);
 	struct rand_seq r = { 9 };
 
-	index_world_up(&m->w, SIGNATURE_FILL_DEFAULT);
+	index_world_up(&m->w, 500);
 	for (uint32_t i = 0; i < DOCS; i++) {
 		size_t n = rand_below(&r, 1u << (1 + i % 16));
 
@@ -138,7 +138,7 @@ static uint64_t feature_of(uint32_t i)
 static void write_docs(struct merging *m, const char *name, uint32_t from, uint32_t to,
 		       const bool *dead, uint32_t version)
 {
-	struct segment_writer_options options = { 1u << 30, version, SIGNATURE_FILL_DEFAULT };
+	struct segment_writer_options options = { 1u << 30, version, 500 };
 	struct segment_writer *writer = segment_writer_new(&options);
 	uint64_t bytes;
 	struct err err;
