@@ -61,11 +61,28 @@ void clock_fake_jump(struct clock_fake *c, int64_t us)
 	atomic_fetch_add(&c->off_us, us);
 }
 
+enum {
+	WATCH_APART_US = 1000000, /* two readings further apart are not of one moment … */
+	WATCH_TRIES = 100,        /* … and are taken again, so often */
+};
+
 int64_t clock_watch_look(struct clock_watch *w, struct clock *c)
 {
-	int64_t apart_us = c->unix_us(c) - c->mono_us(c);
-	int64_t set_us = w->looked ? apart_us - w->apart_us : 0;
+	int64_t apart_us;
+	int64_t set_us;
 
+	/* Whoever is stopped between the two, for long, must not take that for a clock set. */
+	w->mono_us = c->mono_us(c);
+	for (int i = 0; i < WATCH_TRIES; i++) {
+		int64_t before_us = w->mono_us;
+
+		w->wall_us = c->unix_us(c);
+		w->mono_us = c->mono_us(c);
+		if (w->mono_us - before_us <= WATCH_APART_US)
+			break;
+	}
+	apart_us = w->wall_us - w->mono_us;
+	set_us = w->looked ? apart_us - w->apart_us : 0;
 	w->looked = true;
 	w->apart_us = apart_us;
 	return set_us;

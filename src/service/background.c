@@ -39,7 +39,7 @@ struct background {
 	/* under the lock */
 	bool woken;
 	bool stopping;
-	/* the thread's own */
+	/* the thread's own, once it runs */
 	struct clock_watch clock;
 	int64_t retention_due_us; /* monotonic */
 	int64_t erase_due_s;      /* when erasures that failed are tried again; 0: there are none */
@@ -137,11 +137,14 @@ static void work_off(struct background *b, write_apply apply, int64_t before_s, 
 	}
 }
 
-/* Time that passed decides, and how the clock was treated meanwhile. */
+/*
+ * Time that passed decides, and how the clock was treated meanwhile. What is old is
+ * told by the same look at the clock: one set after it is not trusted yet.
+ */
 static bool retention_is_due(struct background *b)
 {
 	int64_t set_s = clock_watch_look(&b->clock, b->svc->clock) / 1000000;
-	int64_t mono_us = clock_mono_us(b->svc->clock);
+	int64_t mono_us = b->clock.mono_us;
 
 	if (set_s > CLOCK_STEP_S || set_s < -CLOCK_STEP_S) {
 		log_event(LOG_WARN, "clock_was_set", LOG_I64("by_s", set_s),
@@ -197,9 +200,10 @@ static void garbage_erase(struct background *b)
 	}
 }
 
-static void retention(struct background *b, int64_t now_s)
+static void retention(struct background *b)
 {
 	const struct service_options *o = &b->svc->options;
+	int64_t now_s = b->clock.wall_us / 1000000;
 
 	work_off(b, retention_apply, now_s - (int64_t)o->retention_days * DAY_S,
 		 "retention_failed");
@@ -217,15 +221,13 @@ static void background_thread(void *arg)
 	/* What is too many needs no clock. */
 	work_off(b, audit_retention_apply, INT64_MIN, "audit_retention_failed");
 	while (!is_stopping(b)) {
-		int64_t now_s = clock_unix_s(b->svc->clock);
-
 		rulesets_tick(b->svc);
 		work_off(b, delete_apply, 0, "stream_delete_failed");
 		operations_work(b->svc);
 		work_off(b, sweep_apply, 0, "retrohunt_sweep_failed");
 		if (retention_is_due(b))
-			retention(b, clock_unix_s(b->svc->clock)); /* not before it was due */
-		erasures_again(b, now_s);
+			retention(b);
+		erasures_again(b, clock_unix_s(b->svc->clock));
 		garbage_erase(b);
 		users_flush(b->svc);
 		usage_flush(b->svc);
@@ -252,6 +254,8 @@ int background_start(struct service *svc, struct err *err)
 	b->svc = svc;
 	lock_init(&b->lock, LOCK_POOL);
 	cond_init(&b->wake);
+	/* The thread may come to it late: a clock that is set from here on is noticed. */
+	(void)clock_watch_look(&b->clock, svc->clock);
 	svc->background = b;
 	return thread_start(&b->thread, "background", background_thread, b, err);
 }

@@ -142,12 +142,59 @@ static void test_a_clock_that_is_set(void **state)
 	assert_int_equal(clock_watch_look(&w, &c.base), INT64_C(9000000000000));
 }
 
+struct slow_clock {
+	struct clock base; /* first */
+	struct clock_fake fake;
+	int slow_reads;
+};
+
+/* Whoever reads the wall clock stands still for an hour then, so often. */
+static int64_t slow_unix_us(struct clock *c)
+{
+	struct slow_clock *s = (struct slow_clock *)c;
+	int64_t us = s->fake.base.unix_us(&s->fake.base);
+
+	if (s->slow_reads-- > 0)
+		clock_fake_advance(&s->fake, INT64_C(3600000000));
+	return us;
+}
+
+static int64_t slow_mono_us(struct clock *c)
+{
+	struct slow_clock *s = (struct slow_clock *)c;
+
+	return s->fake.base.mono_us(&s->fake.base);
+}
+
+static void test_time_that_passes_while_it_is_looked_at(void **state)
+{
+	struct slow_clock c = { .base = { slow_unix_us, slow_mono_us } };
+	struct clock_watch w = { .looked = false };
+
+	(void)state;
+	clock_fake_init(&c.fake, 1700000000);
+	assert_int_equal(clock_watch_look(&w, &c.base), 0);
+	for (int reads = 1; reads <= 4; reads++) {
+		c.slow_reads = reads;
+		assert_int_equal(clock_watch_look(&w, &c.base), 0);
+		assert_int_equal(w.wall_us, c.fake.base.unix_us(&c.fake.base));
+		assert_int_equal(w.mono_us, c.fake.base.mono_us(&c.fake.base));
+	}
+	c.slow_reads = 1;
+	clock_fake_jump(&c.fake, 7000000);
+	assert_int_equal(clock_watch_look(&w, &c.base), 7000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_format),    cmocka_unit_test(test_a_clock_that_is_set),
-		cmocka_unit_test(test_every_day), cmocka_unit_test(test_far_days),
-		cmocka_unit_test(test_bad_month), cmocka_unit_test(test_system),
+		cmocka_unit_test(test_format),
+		cmocka_unit_test(test_a_clock_that_is_set),
+		cmocka_unit_test(test_time_that_passes_while_it_is_looked_at),
+		cmocka_unit_test(test_every_day),
+		cmocka_unit_test(test_far_days),
+		cmocka_unit_test(test_bad_month),
+		cmocka_unit_test(test_system),
 		cmocka_unit_test(test_fake),
 	};
 

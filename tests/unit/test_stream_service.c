@@ -10,16 +10,51 @@ enum {
 };
 #define SECONDS(n) ((n)*INT64_C(1000000))
 
+/* The world's clock, which may go on right after somebody read it. */
+struct between {
+	struct clock base; /* first */
+	struct clock_fake *fake;
+	_Atomic int reads; /* until it goes on; 0: it does not */
+	int64_t by_us;
+};
+
 struct fixture {
 	struct world *w;
 	struct arena *arena;
+	struct between clock;
 };
+
+static int64_t between_read(struct between *b, int64_t (*read)(struct clock *c))
+{
+	int64_t us = read(&b->fake->base);
+
+	if (b->reads > 0 && --b->reads == 0)
+		clock_fake_advance(b->fake, b->by_us);
+	return us;
+}
+
+static int64_t between_unix_us(struct clock *c)
+{
+	struct between *b = (struct between *)c;
+
+	return between_read(b, b->fake->base.unix_us);
+}
+
+static int64_t between_mono_us(struct clock *c)
+{
+	struct between *b = (struct between *)c;
+
+	return between_read(b, b->fake->base.mono_us);
+}
 
 static int setup(void **state)
 {
 	struct fixture *f = mem_must_zalloc(sizeof *f);
 
 	f->w = world_new();
+	f->clock = (struct between){ .base = { between_unix_us, between_mono_us },
+				     .fake = &f->w->clock };
+	f->w->options.clock = &f->clock.base;
 	f->w->options.retention_days = 30;
 	world_open(f->w);
 	world_exec(f->w,
@@ -178,9 +213,8 @@ static void retention_keeps_to_its_days(void **state)
 	background_round(f);
 	assert_int_equal(read_stream(f, "", NULL, false).total, 2);
 	clock_fake_advance(&f->w->clock, SECONDS(11 * DAY));
-	background_wake(f->w->svc);
-	while (world_i64(f->w, "SELECT count(*) FROM sighting") != 1)
-		sched_yield();
+	background_round(f);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), 1);
 	assert_int_equal(read_stream(f, "", NULL, false).entries[0].seq, 2);
 	add(f, 1); /* it may be told anew once it is gone */
 }
@@ -213,9 +247,48 @@ static void retention_goes_on_when_the_clock_stays_as_it_was_set(void **state)
 	clock_fake_jump(&f->w->clock, SECONDS(400 * DAY));
 	background_round(f);
 	clock_fake_advance(&f->w->clock, SECONDS(DAY));
-	background_wake(f->w->svc);
-	while (world_i64(f->w, "SELECT count(*) FROM sighting") != 0)
-		sched_yield();
+	background_round(f);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), 0);
+}
+
+/* Time may pass between any two readings of the clock: a thread stands still for long. */
+static void time_that_passes_between_two_readings_is_no_clock_that_was_set(void **state)
+{
+	enum {
+		READS = 24 /* more than a round of the background thread has */
+	};
+	struct fixture *f = *state;
+
+	f->clock.by_us = SECONDS(31 * DAY);
+	for (int i = 1; i <= READS; i++) {
+		add(f, i);
+		background_round(f);
+		assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), 1);
+		f->clock.reads = i;
+		while (f->clock.reads > 0)
+			background_round(f);
+		background_round(f);
+		assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), 0);
+	}
+}
+
+/* Not even before the background thread came to its first look. */
+static void a_clock_that_is_set_right_after_the_start(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 8; i++) {
+		struct err err;
+
+		add(f, i);
+		service_close(f->w->svc);
+		f->w->svc = NULL;
+		CHECK_OK(service_open(&f->w->svc, &f->w->options, &err), &err);
+		clock_fake_jump(&f->w->clock, SECONDS(400 * DAY));
+		background_round(f);
+		clock_fake_jump(&f->w->clock, -SECONDS(400 * DAY));
+		assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), i + 1);
+	}
 }
 
 static void what_may_stand_beside_a_cursor(void **state)
@@ -289,6 +362,11 @@ int main(int argc, char **argv)
 						teardown),
 		cmocka_unit_test_setup_teardown(
 			retention_goes_on_when_the_clock_stays_as_it_was_set, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			time_that_passes_between_two_readings_is_no_clock_that_was_set, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(a_clock_that_is_set_right_after_the_start, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(what_may_stand_beside_a_cursor, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_deletion_at_a_time_and_later_arrivals_stay,
 						setup, teardown),

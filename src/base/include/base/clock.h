@@ -28,6 +28,9 @@ void clock_fake_jump(struct clock_fake *c, int64_t us); /* the wall clock alone,
 struct clock_watch {
 	bool looked;
 	int64_t apart_us; /* wall minus monotonic when last looked at */
+	/* What both showed then, in one moment: the thread did not stand still in between. */
+	int64_t wall_us;
+	int64_t mono_us;
 };
 /* By how much the wall clock was set since the last look, in microseconds; either sign. */
 int64_t clock_watch_look(struct clock_watch *w, struct clock *c);
