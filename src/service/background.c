@@ -195,7 +195,7 @@ static void garbage_erase(struct background *b)
 	struct err err;
 
 	while (!is_stopping(b) && stored_garbage_take(b->svc, &at)) {
-		if (packs_erase(b->svc->packs, &at, &err) != 0)
+		if (files_erase_garbage(b->svc, &at, &err) != 0)
 			log_event(LOG_WARN, "bytes_of_no_file_kept", LOG_Z("error", err.msg));
 	}
 }

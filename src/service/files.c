@@ -398,7 +398,11 @@ static int upload_try_password(struct upload *u, const struct pack_locator *at, 
 	int rc = password_check(u->svc, at, str_of(u->password), err);
 	struct err why;
 
-	if (rc && u->stored && packs_erase(u->svc->packs, &u->at, &why) != 0)
+	if (!rc || !u->stored)
+		return rc;
+	if (files_erase_garbage(u->svc, &u->at, &why) == 0)
+		u->stored = false;
+	else
 		log_event(LOG_WARN, "erasure_failed", LOG_I64("pack", u->at.pack),
 			  LOG_Z("error", why.msg));
 	return rc;

@@ -13,6 +13,9 @@
  * Removing samples for good: rows first, in a transaction that notes the bytes as
  * still to be erased; then the bytes in the pack. What a crash or a failing disk
  * leaves in between is repeated by the background thread, and at the next start.
+ *
+ * Bytes of no sample are noted the same way before they are erased: half erased
+ * they are worse than whole, and nothing else would know of them.
  */
 
 enum {
@@ -99,6 +102,34 @@ int file_remove(struct service *svc, struct str id, const struct audit_by *by, b
 	if (ret_erased)
 		*ret_erased = erased;
 	return 0;
+}
+
+static int garbage_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct removal *r = (struct removal *)req;
+	bool used;
+
+	r->erase_id = 0;
+	TRY(file_place_is_used(conn, &r->at, &used, err));
+	return used ? 0 : erase_add(conn, &r->at, &r->erase_id, err);
+}
+
+int files_erase_garbage(struct service *svc, const struct pack_locator *at, struct err *err)
+{
+	struct removal r = { .req = { .apply = garbage_apply, .lane = LANE_BULK },
+			     .svc = svc,
+			     .at = *at };
+	int rc;
+
+	/* What is noted must stay where it is. */
+	TRY(packs_sync(svc->packs, err));
+	TRY(writer_call(svc->writer, &r.req, err));
+	if (!r.erase_id)
+		return 0;
+	rc = removal_erase(svc, &r, err);
+	if (rc)
+		svc->erasures_left = true;
+	return rc;
 }
 
 int files_finish_erasures(struct service *svc, uint64_t *ret_left, struct err *err)

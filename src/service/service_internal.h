@@ -68,7 +68,7 @@ struct service {
 	struct hunt *hunt;
 	struct retrohunt *retrohunt;
 	_Atomic bool backup_runs;
-	_Atomic bool erasures_left; /* of removed samples; the background thread tries again */
+	_Atomic bool erasures_left; /* that failed; the background thread tries again */
 	struct stored_holds stored;
 	struct background *background; /* bulk deletions, retention, user activity */
 };
@@ -183,21 +183,28 @@ MUST_USE int instance_key_read(struct service *svc, const char *name, void *ret,
 bool file_hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n);
 
 /* ---- removal.c ---- */
-/* Erase the bytes of removed samples that are left over; what cannot be is logged and counted. */
+/* Erase what is noted as still to be erased; what cannot be is logged and counted. */
 MUST_USE int files_finish_erasures(struct service *svc, uint64_t *ret_left, struct err *err);
+/*
+ * Erase a record that is no file's and will be none; it is noted first, so that one
+ * begun is finished, at the next start if not before. A record that is a file's, or
+ * noted already, is left alone. Not on the writer's thread: two commits and three syncs.
+ */
+MUST_USE int files_erase_garbage(struct service *svc, const struct pack_locator *at,
+				 struct err *err);
 
 /* ---- stored.c ---- */
 void stored_init(struct stored_holds *s);
 void stored_release(struct stored_holds *s);
 void stored_enter(struct service *svc, struct stored_hold *h); /* again is fine */
 void stored_leave(struct service *svc, struct stored_hold *h); /* fine if not held */
-struct task;
-/* Until everyone who holds one now has left. false: the task is to stop. */
 /*
  * Have a record erased that is no file's and will be none, when there is time. What
  * a stop loses of these stays in the packs, as harmless as before.
  */
 void stored_garbage_add(struct service *svc, const struct pack_locator *at);
 bool stored_garbage_take(struct service *svc, struct pack_locator *ret); /* false: none */
+struct task;
+/* Until everyone who holds one now has left. false: the task is to stop. */
 bool uploads_wait(struct service *svc, struct task *task);
 #endif

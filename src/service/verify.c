@@ -226,7 +226,7 @@ static int verify_loose(struct verify *v, const struct verify_options *options,
 		ret->loose_bytes += l->at.len;
 		tell_loose(v, l);
 		if (options->reclaim) {
-			TRY(packs_erase(v->svc->packs, &l->at, err));
+			TRY(files_erase_garbage(v->svc, &l->at, err));
 			ret->reclaimed++;
 		}
 	}

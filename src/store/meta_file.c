@@ -284,12 +284,17 @@ int submission_add(struct sql_conn *conn, const struct submission_row *row, int6
 	return 0;
 }
 
+int erase_add(struct sql_conn *conn, const struct pack_locator *at, int64_t *ret_id,
+	      struct err *err)
+{
+	const struct sql_val where[] = { SQL_I64(at->pack), SQL_I64(at->offset), SQL_I64(at->len) };
+
+	return one_i64(conn, ERASE_ADD, where, 3, 0, ret_id, err);
+}
+
 int file_row_remove(struct sql_conn *conn, const struct file_row *row, int64_t *ret_erase_id,
 		    struct err *err)
 {
-	const struct sql_val where[] = { SQL_I64(row->at.pack), SQL_I64(row->at.offset),
-					 SQL_I64(row->at.len) };
-
 	TRY(sql_exec(conn, REMOVE_ANALYSES, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_SUBMISSIONS, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_NAMES, err, SQL_I64(row->id)));
@@ -298,7 +303,7 @@ int file_row_remove(struct sql_conn *conn, const struct file_row *row, int64_t *
 	TRY(sql_exec(conn, REMOVE_FEATURES, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_INDEXED, err, SQL_I64(row->id)));
 	TRY(sql_exec(conn, REMOVE_FILE, err, SQL_I64(row->id)));
-	return one_i64(conn, ERASE_ADD, where, 3, 0, ret_erase_id, err);
+	return erase_add(conn, &row->at, ret_erase_id, err);
 }
 
 int erase_done(struct sql_conn *conn, int64_t erase_id, struct err *err)

@@ -295,7 +295,7 @@ static void test_a_stop(void **state)
 
 /* ---- Bytes of no file ---- */
 
-static void append(struct verify_world *v, const char *text)
+static struct pack_locator append(struct verify_world *v, const char *text)
 {
 	struct hashes h = { .md5 = { 0 } };
 	struct pack_locator at;
@@ -303,6 +303,7 @@ static void append(struct verify_world *v, const char *text)
 
 	sha256_of(text, strlen(text), h.sha256);
 	CHECK_OK(packs_append(service_packs(v->w->svc), &h, text, strlen(text), &at, &err), &err);
+	return at;
 }
 
 static void test_bytes_of_no_file(void **state)
@@ -468,6 +469,73 @@ static void test_an_erasure_that_fails_is_tried_again(void **state)
 	assert_true(erased);
 }
 
+static void erase_by_reclaim(struct verify_world *v, const struct pack_locator *at)
+{
+	const struct verify_options reclaim = { .reclaim = true };
+	struct task task = { .stops = stops, .arg = v };
+	struct verify_result r;
+	struct err err;
+
+	(void)at;
+	if (service_verify(v->w->svc, &reclaim, &task, &r, &err) != 0)
+		assert_true(v->disk.calls >= v->disk.fails_at);
+}
+
+/* As an upload whose commit failed; the background thread does it. */
+static void erase_as_garbage(struct verify_world *v, const struct pack_locator *at)
+{
+	const struct verify_options plain = { .reclaim = false };
+	struct verify_result r = { .loose = 1 };
+	struct err err;
+
+	stored_garbage_add(v->w->svc, at);
+	background_wake(v->w->svc);
+	while (r.loose > 0 && v->disk.calls < v->disk.fails_at) {
+		struct task task = { .stops = stops, .arg = v };
+
+		(void)poll(NULL, 0, 1);
+		CHECK_OK(service_verify(v->w->svc, &plain, &task, &r, &err), &err);
+	}
+}
+
+/* Nothing else knows of these bytes: whoever begins to erase them notes it first. */
+static void stop_half_way(struct verify_world *v,
+			  void (*erase)(struct verify_world *v, const struct pack_locator *at))
+{
+	bool came;
+	int n = 0;
+
+	do {
+		char text[32];
+		struct pack_locator at;
+
+		snprintf(text, sizeof text, "left over %d", ++n);
+		at = append(v, text);
+		v->disk.calls = 0;
+		v->disk.fails_at = (uint64_t)n;
+		erase(v, &at);
+		service_close(v->w->svc);
+		came = v->disk.calls >= v->disk.fails_at;
+		v->disk.fails_at = 0;
+		world_open(v->w);
+		verify(v, true, 0);
+		assert_int_equal(verify(v, false, 0).loose, 0);
+		assert_int_equal(world_i64(v->w, "SELECT count(*) FROM erase"), 0);
+	} while (came);
+	assert_true(n > 4);
+}
+
+static void test_an_erasure_that_stopped_half_way_is_finished(void **state)
+{
+	struct verify_world *v = *state;
+
+	service_close(v->w->svc);
+	v->w->options.unsafe_no_sync = false;
+	world_open(v->w);
+	stop_half_way(v, erase_by_reclaim);
+	stop_half_way(v, erase_as_garbage);
+}
+
 #define VERIFY_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(int argc, char **argv)
@@ -483,6 +551,7 @@ int main(int argc, char **argv)
 		VERIFY_TEST(test_the_second_copy_of_a_new_sample_goes),
 		VERIFY_TEST(test_bytes_of_a_failed_commit_go),
 		VERIFY_TEST(test_an_erasure_that_fails_is_tried_again),
+		VERIFY_TEST(test_an_erasure_that_stopped_half_way_is_finished),
 	};
 
 	WORLD_SCAN_CHILD(argc, argv);

@@ -87,6 +87,9 @@ MUST_USE int submission_add(struct sql_conn *conn, const struct submission_row *
  */
 MUST_USE int file_row_remove(struct sql_conn *conn, const struct file_row *row,
 			     int64_t *ret_erase_id, struct err *err);
+/* Note bytes of no sample as still to be erased. */
+MUST_USE int erase_add(struct sql_conn *conn, const struct pack_locator *at, int64_t *ret_id,
+		       struct err *err);
 MUST_USE int erase_done(struct sql_conn *conn, int64_t erase_id, struct err *err);
 /* The oldest erasure still to be done after that one (0: of all); *ret_id 0 if none. */
 MUST_USE int erase_next(struct sql_conn *conn, int64_t after_id, int64_t *ret_id,

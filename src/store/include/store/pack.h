@@ -89,8 +89,11 @@ MUST_USE int packs_read(struct packs *p, const struct pack_locator *at, uint64_t
 /*
  * Mark one record erased, overwrite its bytes with zeros, and release the
  * blocks; two syncs of the file, not shared. Idempotent: the caller repeats it
- * after a crash (it keeps the intent), and until then packs_walk may name the
- * record; one under way is waited for there. ERR_CORRUPT if no such record is there.
+ * after a crash, and until then packs_walk may name the record; one under way is
+ * waited for there. ERR_CORRUPT if no such record is there.
+ *
+ * So the caller keeps the intent, durable before it calls. The record is durable
+ * before that: the place of one that a crash cut away becomes another's.
  */
 MUST_USE int packs_erase(struct packs *p, const struct pack_locator *at, struct err *err);
 
