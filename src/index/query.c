@@ -79,6 +79,7 @@ static int tables_make(struct query *q, struct err *err)
 	const struct plan *plan = q->plan;
 	struct query_block *block = &q->block;
 	size_t matrices = 0;
+	uint32_t docs = 1;
 
 	for (uint32_t i = 0; i < segment_blocks(q->seg); i++) {
 		const struct segment_block *b = segment_block_at(q->seg, i);
@@ -86,6 +87,7 @@ static int tables_make(struct query *q, struct err *err)
 
 		q->set_words = words > q->set_words ? words : q->set_words;
 		matrices = b->matrix_count > matrices ? b->matrix_count : matrices;
+		docs = b->doc_count > docs ? b->doc_count : docs;
 	}
 	q->set_words = q->set_words ? q->set_words : QUERY_LINE_WORDS;
 	q->sets_max = (uint32_t)(QUERY_SCRATCH_BYTES / (q->set_words * 8));
@@ -96,11 +98,12 @@ static int tables_make(struct query *q, struct err *err)
 			  err));
 	TRY(mem_try_array((void **)&q->features, plan->pred_count, sizeof *q->features, err));
 	TRY(mem_try_array((void **)&q->rules, plan->rule_count, sizeof *q->rules, err));
-	TRY(mem_try_array((void **)&q->masks, QUERY_DOCS, sizeof *q->masks, err));
+	TRY(mem_try_alloc((void **)&q->masks, docs * sizeof *q->masks, err));
 	TRY(mem_try_array((void **)&q->doc_bits, QUERY_DOC_WORDS, sizeof *q->doc_bits, err));
 	TRY(mem_try_array((void **)&q->doc_alive, QUERY_DOC_WORDS, sizeof *q->doc_alive, err));
+	TRY(mem_try_array((void **)&q->doc_found, QUERY_DOC_WORDS, sizeof *q->doc_found, err));
 	TRY(mem_try_array((void **)&q->doc_always, QUERY_DOC_WORDS, sizeof *q->doc_always, err));
-	TRY(mem_try_array((void **)&block->bare, QUERY_DOCS, sizeof *block->bare, err));
+	TRY(mem_try_alloc((void **)&block->bare, docs * sizeof *block->bare, err));
 	/* One more for the documents without columns. */
 	TRY(mem_try_array((void **)&block->tiles, matrices + 1, sizeof *block->tiles, err));
 	block->alive = query_set_take(q);
@@ -124,6 +127,7 @@ static void query_end(struct query *q)
 	free(q->doc_bits);
 	free(q->doc_alive);
 	free(q->doc_always);
+	free(q->doc_found);
 	free(q->block.bare);
 	free(q->block.tiles);
 	free(q->block.spreads);
@@ -206,9 +210,16 @@ static void groups_evaluate(struct query *q)
 
 static void mask_add(struct query *q, const uint64_t *bits, uint64_t mask)
 {
-	for (uint32_t word = 0; word * 64 < q->block.b->doc_count; word++)
-		for (uint64_t todo = bits[word]; todo; todo &= todo - 1)
-			q->masks[word * 64 + (uint32_t)__builtin_ctzll(todo)] |= mask;
+	for (uint32_t word = 0; word * 64 < q->block.b->doc_count && mask; word++) {
+		for (uint64_t todo = bits[word]; todo; todo &= todo - 1) {
+			unsigned bit = (unsigned)__builtin_ctzll(todo);
+			uint64_t had =
+				q->doc_found[word] >> bit & 1 ? q->masks[word * 64 + bit] : 0;
+
+			q->masks[word * 64 + bit] = had | mask;
+		}
+		q->doc_found[word] |= bits[word];
+	}
 }
 
 static int candidates_reserve(struct query *q, uint32_t more, struct err *err)
@@ -239,18 +250,21 @@ static int candidates_add(struct query *q, struct err *err)
 	struct query_answer *answer = q->answer;
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < b->doc_count; i++)
-		n += q->masks[i] != 0;
+	for (uint32_t word = 0; word * 64 < b->doc_count; word++)
+		n += row_bits(q->doc_found[word]);
 	TRY(candidates_reserve(q, n, err));
-	for (uint32_t i = 0; i < b->doc_count && n > 0; i++) {
-		if (q->masks[i] == 0)
-			continue;
-		answer->candidates[answer->count++] =
-			(struct query_candidate){ .doc = b->doc_first + i, .groups = q->masks[i] };
-		q->counters->candidates++;
-		q->counters->candidate_bytes += sizes[i];
+	for (uint32_t word = 0; word * 64 < b->doc_count; word++) {
+		for (uint64_t todo = q->doc_found[word]; todo; todo &= todo - 1) {
+			uint32_t doc = word * 64 + (uint32_t)__builtin_ctzll(todo);
+
+			answer->candidates[answer->count++] =
+				(struct query_candidate){ .doc = b->doc_first + doc,
+							  .groups = q->masks[doc] };
+			q->counters->candidate_bytes += sizes[doc];
+		}
+		q->doc_found[word] = 0;
 	}
-	memset(q->masks, 0, b->doc_count * sizeof *q->masks);
+	q->counters->candidates += n;
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "query_internal.h"
 
 #include "base/mem.h"
+#include "index/gram.h"
 
 /* Words of `columns` bits, to the end of a line. */
 static size_t words_of(uint32_t columns)
@@ -70,94 +71,115 @@ static void tile_add(struct query_block *block, const struct query_tile *tile)
 	block->words += words_of(tile->columns);
 }
 
-static uint32_t tile_doc(const struct query_tile *t, uint32_t column)
+/*
+ * Documents of several columns and such without any are told by their size, as
+ * signature_columns does; segment_open has checked that columns fit it. Of those without
+ * any only what passes the filter is of interest.
+ */
+static void bare_make(struct query *q)
 {
-	return t->docs ? t->docs[column] : (t->doc_base + column) % QUERY_DOCS;
-}
-
-/* Which documents have a column, and which several. */
-static void columns_count(const struct query_block *block, uint64_t *once, uint64_t *again)
-{
-	memset(once, 0, QUERY_DOC_WORDS * 8);
-	memset(again, 0, QUERY_DOC_WORDS * 8);
-	for (uint32_t i = 0; i < block->tile_count; i++) {
-		const struct query_tile *t = &block->tiles[i];
-
-		for (uint32_t column = 0; column < t->columns; column++) {
-			uint32_t doc = tile_doc(t, column);
-
-			again[doc / 64] |= once[doc / 64] & 1ull << doc % 64;
-			once[doc / 64] |= 1ull << doc % 64;
-		}
-	}
-}
-
-static void bare_make(struct query_block *block, const uint64_t *once)
-{
+	struct query_block *block = &q->block;
+	const struct segment_block *b = block->b;
+	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
 	uint32_t n = 0;
 
-	for (uint32_t doc = 0; doc < block->b->doc_count; doc++)
-		if (!(once[doc / 64] >> doc % 64 & 1))
-			block->bare[n++] = (uint16_t)doc;
+	q->kernel->between(q->doc_bits, sizes, b->doc_count, 0, GRAM_FOLD4_BYTES - 1, 0);
+	for (uint32_t word = 0; word * 64 < b->doc_count; word++) {
+		uint64_t todo = (q->doc_bits[word] & q->doc_alive[word]) | q->doc_always[word];
+
+		for (; todo; todo &= todo - 1)
+			block->bare[n++] = (uint16_t)(word * 64 + (uint32_t)__builtin_ctzll(todo));
+	}
 	if (n > 0)
 		tile_add(block, &(struct query_tile){ .docs = block->bare, .columns = n });
 }
 
-/* The columns of each document that has several: counted, then listed. */
-static int spreads_make(struct query_block *block, const uint64_t *again, struct err *err)
+/* A number for each document of several columns; its place among them. */
+struct numbers {
+	uint64_t several[QUERY_DOC_WORDS];
+	uint32_t before[QUERY_DOC_WORDS]; /* in earlier words */
+};
+
+static uint32_t number_of(const struct numbers *numbers, uint32_t doc)
 {
-	AUTO(mem_drop) uint32_t *numbers = NULL; /* of documents among the spreads */
+	uint64_t below = (1ull << doc % 64) - 1;
+
+	return numbers->before[doc / 64] + row_bits(numbers->several[doc / 64] & below);
+}
+
+/* One column more of a document; where there are places yet, its own. */
+static void spread_add(struct query_block *block, uint32_t number, size_t place, bool is_counting)
+{
+	struct query_spread *s = &block->spreads[number];
+
+	if (!is_counting)
+		block->places[s->first + s->count] = (uint32_t)place;
+	s->count++;
+}
+
+/* All columns of documents of several: counted, then listed. */
+static void spreads_walk(struct query_block *block, const struct numbers *numbers, bool is_counting)
+{
+	for (uint32_t i = 0; i < block->tile_count; i++) {
+		const struct query_tile *t = &block->tiles[i];
+
+		for (uint32_t column = 0; column < t->columns; column++) {
+			uint32_t doc = t->docs ? t->docs[column] : t->doc_base + column;
+			uint64_t word = numbers->several[doc / 64];
+
+			if (word == 0 && !t->docs) {
+				column += 63 - doc % 64;
+				continue;
+			}
+			if (word >> doc % 64 & 1)
+				spread_add(block, number_of(numbers, doc), t->word * 64 + column,
+					   is_counting);
+		}
+	}
+}
+
+static int spreads_make(struct query *q, struct err *err)
+{
+	struct query_block *block = &q->block;
+	const struct segment_block *b = block->b;
+	struct numbers numbers;
 	uint32_t spreads = 0, places = 0;
 
-	for (size_t i = 0; i < QUERY_DOC_WORDS; i++)
-		spreads += (uint32_t)__builtin_popcountll(again[i]);
-	for (uint32_t i = 0; i < block->tile_count; i++)
-		places += block->tiles[i].columns;
-	TRY(mem_try_array((void **)&numbers, QUERY_DOCS, sizeof *numbers, err));
+	memset(numbers.several, 0, sizeof numbers.several);
+	q->kernel->between(numbers.several, segment_sizes(q->seg) + b->doc_first, b->doc_count,
+			   SEGMENT_CHUNK_FROM + 1, UINT64_MAX, 0);
+	for (uint32_t i = 0; i < QUERY_DOC_WORDS; i++) {
+		numbers.before[i] = spreads;
+		spreads += row_bits(numbers.several[i]);
+	}
 	if (spreads > block->spread_cap) {
 		mem_drop(&block->spreads);
+		block->spread_cap = 0;
 		TRY(mem_try_array((void **)&block->spreads, spreads, sizeof *block->spreads, err));
 		block->spread_cap = spreads;
 	}
+	block->spread_count = spreads;
+	for (uint32_t i = 0; i < spreads; i++)
+		block->spreads[i].count = 0;
+	spreads_walk(block, &numbers, true);
+	for (uint32_t i = 0; i < spreads; i++) {
+		block->spreads[i].first = places;
+		places += block->spreads[i].count;
+		block->spreads[i].count = 0;
+	}
 	if (places > block->place_cap) {
 		mem_drop(&block->places);
+		block->place_cap = 0;
 		TRY(mem_try_array((void **)&block->places, places, sizeof *block->places, err));
 		block->place_cap = places;
 	}
-	memset(block->spreads, 0, spreads * sizeof *block->spreads);
-	for (uint32_t doc = 0; doc < QUERY_DOCS; doc++)
-		if (again[doc / 64] >> doc % 64 & 1)
-			numbers[doc] = ++block->spread_count;
-	for (int round = 0; round < 2; round++) {
-		for (uint32_t i = 0; i < block->tile_count; i++) {
-			const struct query_tile *t = &block->tiles[i];
-
-			for (uint32_t column = 0; column < t->columns; column++) {
-				uint32_t number = numbers[tile_doc(t, column)];
-				struct query_spread *s = &block->spreads[number - 1];
-
-				if (number == 0)
-					continue;
-				if (round == 1)
-					block->places[s->first + s->count] =
-						(uint32_t)(t->word * 64 + column);
-				s->count++;
-			}
-		}
-		for (uint32_t i = 0, at = 0; i < block->spread_count && round == 0; i++) {
-			block->spreads[i].first = at;
-			at += block->spreads[i].count;
-			block->spreads[i].count = 0;
-		}
-	}
+	spreads_walk(block, &numbers, false);
 	return 0;
 }
 
 int query_block_begin(struct query *q, const struct segment_block *b, struct err *err)
 {
 	struct query_block *block = &q->block;
-	uint64_t *once = q->doc_bits;
-	uint64_t again[QUERY_DOC_WORDS];
 
 	block->b = b;
 	block->tile_count = 0;
@@ -173,12 +195,10 @@ int query_block_begin(struct query *q, const struct segment_block *b, struct err
 						      .doc_base = m->doc_base,
 						      .columns = m->columns });
 	}
-	if (!is_plain(b)) {
-		columns_count(block, once, again);
-		if (b->has_chunks)
-			TRY(spreads_make(block, again, err));
-		bare_make(block, once);
-	}
+	if (b->has_chunks)
+		TRY(spreads_make(q, err));
+	if (!is_plain(b))
+		bare_make(q);
 	REQUIRE(block->words <= q->set_words);
 	query_set_of_docs(q, q->doc_alive, block->alive);
 	return 0;
@@ -208,7 +228,7 @@ void query_set_of_docs(struct query *q, const uint64_t *bits, uint64_t *set)
 
 void query_set_docs(struct query *q, const uint64_t *set, uint64_t *bits)
 {
-	memset(bits, 0, QUERY_DOC_WORDS * 8);
+	memset(bits, 0, ((size_t)q->block.b->doc_count + 63) / 64 * 8);
 	for (uint32_t i = 0; i < q->block.tile_count; i++) {
 		const struct query_tile *t = &q->block.tiles[i];
 		const uint64_t *from = set + t->word;

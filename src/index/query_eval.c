@@ -9,6 +9,8 @@ enum {
 	 * is still there most likely has it, and to verify costs less than to go on.
 	 */
 	QUIET_ROWS = 16,
+	TILES_AT_ONCE = 16, /* there is one for each class */
+	LINE_BITS = ROW_LINE * 8,
 	/* The share of all sets, in quarters, that what is kept for later may take. */
 	SHARED_QUARTERS = 3
 };
@@ -48,6 +50,7 @@ struct run_rows {
 	uint32_t hashes[PLAN_GRAMS_MAX * GRAM_HASHES];
 	unsigned known; /* hashes so far */
 	unsigned count; /* when all are known */
+	bool any;       /* something has it */
 };
 
 /*
@@ -76,59 +79,96 @@ static void rows_know(const struct plan *plan, const struct plan_run_rec *run,
 	rows->known += n * GRAM_HASHES;
 }
 
-/* A matrix narrowed to the columns that may have the run. False: nothing is left in it. */
-static bool run_matrix(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
-		       const struct segment_matrix *m, uint8_t *set)
-{
-	uint64_t lines = q->kernel->lines(set, (m->row_bytes + ROW_LINE - 1) / ROW_LINE);
-	unsigned quiet = 0;
+/* A matrix on its way through the rows of a run. */
+struct run_tile {
+	const struct segment_matrix *m;
+	uint8_t *set;
+	uint64_t lines; /* of the set that still have a bit */
+	unsigned quiet; /* rows since the last one that took a bit away */
+	const uint8_t *rows[ROW_AT_ONCE];
+};
 
-	for (unsigned i = 0; lines && i < rows->count && quiet < QUIET_ROWS; i += ROW_AT_ONCE) {
-		unsigned n = rows->count - i < ROW_AT_ONCE ? rows->count - i : ROW_AT_ONCE;
-		uint64_t bytes = (uint64_t)__builtin_popcountll(lines) * ROW_LINE * n;
-		const uint8_t *at[ROW_AT_ONCE];
-		bool cut = false;
+/* The next n rows are found and on their way from memory. False: damaged. */
+static bool rows_fetch(struct query *q, struct run_tile *t, const uint32_t *hashes, unsigned n)
+{
+	for (unsigned i = 0; i < ROW_AT_ONCE; i++) {
+		if (i >= n) {
+			t->rows[i] = t->rows[0];
+			continue;
+		}
+		t->rows[i] = segment_row(q->seg, t->m, gram_row(hashes[i], t->m->class));
+		if (!t->rows[i]) {
+			q->block.is_damaged = true;
+			return false;
+		}
+		__builtin_prefetch(t->rows[i]);
+	}
+	return true;
+}
+
+/* The n tiles that are left after all rows, or after enough of them, remain. */
+static bool run_tiles(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
+		      struct run_tile *tiles, unsigned n)
+{
+	for (unsigned i = 0; n > 0 && i < rows->count; i += ROW_AT_ONCE) {
+		unsigned row_count = rows->count - i < ROW_AT_ONCE ? rows->count - i : ROW_AT_ONCE;
+		unsigned left = 0;
 
 		if (i >= rows->known)
 			rows_know(q->plan, run, rows);
-		for (unsigned k = 0; k < ROW_AT_ONCE; k++) {
-			if (k >= n) {
-				at[k] = at[0];
-				continue;
-			}
-			at[k] = segment_row(q->seg, m, gram_row(rows->hashes[i + k], m->class));
-			if (!at[k]) {
-				q->block.is_damaged = true;
+		/* First all of them, so that they come from memory together. */
+		for (unsigned k = 0; k < n; k++)
+			if (!rows_fetch(q, &tiles[k], rows->hashes + i, row_count))
 				return false;
-			}
+		for (unsigned k = 0; k < n; k++) {
+			struct run_tile *t = &tiles[k];
+			uint64_t bytes = (uint64_t)row_bits(t->lines) * ROW_LINE * row_count;
+			bool cut = false;
+
+			t->lines = and_rows(q, t->m->row_bytes, t->set, t->rows, t->lines, &cut);
+			t->quiet = cut ? 0 : t->quiet + row_count;
+			q->counters->rows += row_count;
+			q->counters->row_bytes += bytes;
+			if (!query_goes_on(q, bytes))
+				return false;
+			if (t->lines && t->quiet >= QUIET_ROWS)
+				rows->any = true;
+			else if (t->lines)
+				tiles[left++] = *t;
 		}
-		lines = and_rows(q, m->row_bytes, set, at, lines, &cut);
-		quiet = cut ? 0 : quiet + n;
-		q->counters->rows += n;
-		q->counters->row_bytes += bytes;
-		if (!query_goes_on(q, bytes))
-			return false;
+		n = left;
 	}
-	return lines != 0;
+	rows->any |= n > 0;
+	return true;
 }
 
 static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
 {
 	const struct plan_run_rec *run = &q->plan->runs[number];
 	struct run_rows rows = { .count = run->gram_count * GRAM_HASHES };
-	bool any = false;
+	struct run_tile tiles[TILES_AT_ONCE];
+	unsigned n = 0;
 
 	for (uint32_t i = 0; i < q->block.tile_count; i++) {
 		const struct query_tile *t = &q->block.tiles[i];
+		struct run_tile *to = &tiles[n];
 
-		if (t->m)
-			any |= run_matrix(q, run, &rows, t->m, (uint8_t *)(set + t->word));
-		else /* too short for any gram */
+		if (!t->m) { /* too short for any gram */
 			memset(set + t->word, 0, (q->block.words - t->word) * 8);
-		if (q->block.is_damaged || q->is_stopped)
-			return false;
+			continue;
+		}
+		to->m = t->m;
+		to->set = (uint8_t *)(set + t->word);
+		to->lines = q->kernel->lines(to->set, (t->columns + LINE_BITS - 1) / LINE_BITS);
+		to->quiet = 0;
+		n += to->lines != 0;
+		if (n == TILES_AT_ONCE) {
+			if (!run_tiles(q, run, &rows, tiles, n))
+				return false;
+			n = 0;
+		}
 	}
-	return any;
+	return run_tiles(q, run, &rows, tiles, n) && rows.any;
 }
 
 /* ---- what is used more than once ---------------------------------------------------- */

@@ -80,6 +80,7 @@ struct query {
 	uint64_t *doc_bits;
 	uint64_t *doc_alive;
 	uint64_t *doc_always; /* of these, what is a candidate whatever its grams are */
+	uint64_t *doc_found;  /* what has a mask; the other masks mean nothing */
 	/* Of the block, by document and by group. */
 	uint64_t *masks;
 	uint64_t *groups[QUERY_GROUPS];   /* sets; NULL: nothing yet */

@@ -2,28 +2,7 @@
 
 #include <stdlib.h>
 
-#include "base/le.h"
 #include "base/mem.h"
-
-/* Bits by document, `n` of them from `first` on of a column of the segment. */
-#define DOC_BITS(to, n, test)                                                                      \
-	for (uint32_t doc_ = 0; doc_ < (n);) {                                                     \
-		uint32_t end_ = (n)-doc_ < 64 ? (n) : doc_ + 64;                                   \
-		uint64_t word_ = 0;                                                                \
-		uint32_t word_at_ = doc_ / 64;                                                     \
-		for (unsigned bit_ = 0; doc_ < end_; doc_++, bit_++) {                             \
-			uint32_t d = doc_;                                                         \
-			word_ |= (uint64_t)(test) << bit_;                                         \
-		}                                                                                  \
-		(to)[word_at_] = word_;                                                            \
-	}
-
-static void bits_fill(uint64_t *bits, uint32_t n)
-{
-	memset(bits, 0xff, n / 64 * 8);
-	if (n % 64)
-		bits[n / 64] = (1ull << n % 64) - 1;
-}
 
 static bool bits_and(uint64_t *to, const uint64_t *bits, uint32_t n)
 {
@@ -36,80 +15,113 @@ static bool bits_and(uint64_t *to, const uint64_t *bits, uint32_t n)
 
 /* ---- the filter --------------------------------------------------------------------- */
 
+/* Whether one that is removed right now is still seen does not matter. */
+static uint64_t dead_word(const struct query *q, uint64_t word)
+{
+	if (word * 64 >= segment_docs(q->seg))
+		return 0;
+	return atomic_load_explicit(&q->filter->dead[word], memory_order_relaxed);
+}
+
 static void dead_drop(const struct query *q, const struct segment_block *b, uint64_t *bits)
 {
-	const _Atomic uint64_t *dead = q->filter->dead;
+	unsigned shift = b->doc_first % 64;
 
-	for (uint32_t i = 0; i < b->doc_count; i++) {
-		uint32_t doc = b->doc_first + i;
+	for (uint32_t i = 0; i * 64 < b->doc_count; i++) {
+		uint64_t word = (uint64_t)b->doc_first / 64 + i;
 
-		/* Whether one that is removed right now is still seen does not matter. */
-		if (atomic_load_explicit(&dead[doc / 64], memory_order_relaxed) >> doc % 64 & 1)
-			bits[i / 64] &= ~(1ull << i % 64);
+		bits[i] &= ~(dead_word(q, word) >> shift);
+		if (shift)
+			bits[i] &= ~(dead_word(q, word + 1) << (64 - shift));
 	}
+}
+
+/* The documents that are in the corpus that is asked for. */
+static void corpus_bits(const struct query *q, const struct segment_block *b, uint64_t *bits)
+{
+	uint32_t words = (b->doc_count + 63) / 64;
+
+	if (b->corpora == 1u << q->filter->corpus) {
+		memset(bits, 0xff, words * 8ull);
+	} else {
+		q->kernel->byte_bits(bits, segment_corpora(q->seg) + b->doc_first, b->doc_count, 0);
+		for (uint32_t i = 0; i < words && q->filter->corpus == SEGMENT_MAIN; i++)
+			bits[i] = ~bits[i];
+	}
+	if (b->doc_count % 64)
+		bits[words - 1] &= (1ull << b->doc_count % 64) - 1;
+}
+
+static bool corpus_is_there(const struct query *q, const struct segment_block *b)
+{
+	return b->corpora >> q->filter->corpus & 1;
 }
 
 bool query_filter_block(struct query *q, const struct segment_block *b)
 {
+	const uint64_t sign = 1ull
+			      << 63; /* flipped, signed numbers are in order as unsigned ones */
 	const struct query_filter *f = q->filter;
 	uint64_t *alive = q->doc_alive, *bits = q->doc_bits;
 	uint32_t n = b->doc_count;
-	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
-	const uint8_t *corpora = segment_corpora(q->seg) + b->doc_first;
-	const int64_t *ids = segment_file_ids(q->seg) + b->doc_first;
-	const int64_t *seen = segment_first_seen(q->seg) + b->doc_first;
-	const uint8_t *flags = segment_flags(q->seg) + b->doc_first;
-	const uint8_t corpus = (uint8_t)f->corpus;
-	bool any;
+	bool any = true;
 
-	if (n == 0 || b->size_min > f->size_max || b->first_seen_min_s > f->end_s)
+	if (b->size_min > f->size_max || b->first_seen_min_s > f->end_s || b->id_min > f->last_id ||
+	    b->id_max < f->first_id || !corpus_is_there(q, b))
 		return false;
-	memset(alive, 0, QUERY_DOC_WORDS * 8);
-	DOC_BITS(alive, n, corpora[d] == corpus);
-	bits_fill(bits, n);
-	any = bits_and(alive, bits, n);
-	if (any &&
-	    (segment_first_id(q->seg) < f->first_id || segment_last_id(q->seg) > f->last_id)) {
-		DOC_BITS(bits, n, ids[d] >= f->first_id && ids[d] <= f->last_id);
+	corpus_bits(q, b, alive);
+	if (b->id_min < f->first_id || b->id_max > f->last_id) {
+		q->kernel->between(bits, (const uint64_t *)segment_file_ids(q->seg) + b->doc_first,
+				   n, (uint64_t)f->first_id ^ sign, (uint64_t)f->last_id ^ sign,
+				   sign);
 		any = bits_and(alive, bits, n);
 	}
-	if (any && f->end_s != INT64_MAX) {
-		DOC_BITS(bits, n, seen[d] <= f->end_s);
+	if (any && b->first_seen_max_s > f->end_s) {
+		q->kernel->between(bits,
+				   (const uint64_t *)segment_first_seen(q->seg) + b->doc_first, n,
+				   0, (uint64_t)f->end_s ^ sign, sign);
 		any = bits_and(alive, bits, n);
 	}
 	if (any && b->size_max > f->size_max) {
-		DOC_BITS(bits, n, sizes[d] <= f->size_max);
+		q->kernel->between(bits, segment_sizes(q->seg) + b->doc_first, n, 0, f->size_max,
+				   0);
 		any = bits_and(alive, bits, n);
 	}
 	if (any && f->dead) {
 		dead_drop(q, b, alive);
 		any = bits_and(alive, alive, n);
 	}
-	DOC_BITS(q->doc_always, n, (flags[d] & SEGMENT_DOC_ALWAYS) != 0);
-	(void)bits_and(q->doc_always, alive, n);
+	if (b->flags & SEGMENT_DOC_ALWAYS) {
+		q->kernel->byte_bits(q->doc_always, segment_flags(q->seg) + b->doc_first, n,
+				     (unsigned)__builtin_ctz(SEGMENT_DOC_ALWAYS));
+		(void)bits_and(q->doc_always, alive, n);
+	} else {
+		memset(q->doc_always, 0, ((size_t)n + 63) / 64 * 8);
+	}
 	return any;
 }
 
 /* ---- predicates --------------------------------------------------------------------- */
 
-static void bytes_bits(const struct query *q, const struct plan_pred *p, uint64_t *bits)
-{
-	const struct segment_block *b = q->block.b;
-	const uint8_t(*heads)[SEGMENT_HEAD_BYTES] = segment_heads(q->seg) + b->doc_first;
-	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
-
-	DOC_BITS(bits, b->doc_count,
-		 (get_le64(heads[d]) & p->mask[0]) == p->value[0] &&
-			 (get_le64(heads[d] + 8) & p->mask[1]) == p->value[1] &&
-			 sizes[d] >= p->least);
-}
-
 static void size_bits(const struct query *q, const struct plan_pred *p, uint64_t *bits)
 {
 	const struct segment_block *b = q->block.b;
-	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
 
-	DOC_BITS(bits, b->doc_count, sizes[d] >= p->least && sizes[d] <= p->most);
+	q->kernel->between(bits, segment_sizes(q->seg) + b->doc_first, b->doc_count, p->least,
+			   p->most, 0);
+}
+
+static void head_bits(const struct query *q, const struct plan_pred *p, uint64_t *bits)
+{
+	const struct segment_block *b = q->block.b;
+	uint64_t long_enough[SEGMENT_BLOCK_DOCS / 64];
+
+	q->kernel->pairs(bits, segment_heads(q->seg)[b->doc_first], b->doc_count, p->value,
+			 p->mask);
+	if (b->size_min < p->least) {
+		size_bits(q, p, long_enough);
+		(void)bits_and(bits, long_enough, b->doc_count);
+	}
 }
 
 /* All documents of a feature, once for each query. */
@@ -150,13 +162,16 @@ static bool feature_bits(struct query *q, uint32_t pred, uint64_t *bits)
 {
 	struct query_feature *f = &q->features[pred];
 	const struct segment_block *b = q->block.b;
-	const uint8_t *flags = segment_flags(q->seg) + b->doc_first;
 
 	if (!f->is_read)
 		feature_read(q, f, q->plan->preds[pred].feature);
 	if (f->is_lost)
 		return false;
-	DOC_BITS(bits, b->doc_count, (flags[d] & SEGMENT_DOC_NO_FEATURES) != 0);
+	if (b->flags & SEGMENT_DOC_NO_FEATURES)
+		q->kernel->byte_bits(bits, segment_flags(q->seg) + b->doc_first, b->doc_count,
+				     (unsigned)__builtin_ctz(SEGMENT_DOC_NO_FEATURES));
+	else
+		memset(bits, 0, ((size_t)b->doc_count + 63) / 64 * 8);
 	for (uint32_t i = first_at_least(f, b->doc_first); i < f->count; i++) {
 		uint32_t doc = f->docs[i] - b->doc_first;
 
@@ -186,7 +201,7 @@ bool query_pred(struct query *q, uint32_t pred, uint64_t *set)
 		size_bits(q, p, bits);
 		break;
 	case PLAN_PRED_BYTES:
-		bytes_bits(q, p, bits);
+		head_bits(q, p, bits);
 		break;
 	case PLAN_PRED_FEATURE:
 		if (!feature_bits(q, pred, bits))
@@ -207,11 +222,12 @@ bool query_pred(struct query *q, uint32_t pred, uint64_t *set)
 void query_docs_sum(const struct query *q, const uint64_t *bits, uint64_t *docs, uint64_t *bytes)
 {
 	const struct segment_block *b = q->block.b;
-	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
+	uint32_t n = 0;
 
-	for (uint32_t word = 0; word * 64 < b->doc_count; word++) {
-		*docs += (uint64_t)__builtin_popcountll(bits[word]);
-		for (uint64_t todo = bits[word]; todo; todo &= todo - 1)
-			*bytes += sizes[word * 64 + (uint32_t)__builtin_ctzll(todo)];
-	}
+	for (uint32_t word = 0; word * 64 < b->doc_count; word++)
+		n += row_bits(bits[word]);
+	*docs += n;
+	*bytes += n == b->doc_count ? b->sample_bytes
+				    : q->kernel->sum(segment_sizes(q->seg) + b->doc_first, bits,
+						     b->doc_count);
 }

@@ -4,6 +4,11 @@
  *   TARGET       the attribute that allows the instructions
  *   VEC          a vector of 64-bit numbers, for any address
  *   VEC_ANY(v)   has it a bit?
+ *   VEC_OUTSIDE(v, low, high), VEC_DIFFERS(a, b)
+ *                a bit for each number of v that is below low or above high; of a that
+ *                is not the one of b; the first's lowest
+ *   BYTES_EACH, BYTES_BITS(p, bit)
+ *                so many bytes at once, up to 64; that bit of each
  */
 
 enum {
@@ -121,7 +126,102 @@ TARGET static bool NAME(at_least)(uint64_t *to, const uint64_t *a, uint64_t *con
 	return VEC_ANY(any);
 }
 
+TARGET static void NAME(between)(uint64_t *to, const uint64_t *numbers, uint32_t n, uint64_t least,
+				 uint64_t most, uint64_t flip)
+{
+	enum {
+		EACH = sizeof(VEC) / 8
+	};
+	const VEC low = (VEC){ 0 } + least, high = (VEC){ 0 } + most, flips = (VEC){ 0 } + flip;
+	uint32_t i = 0;
+
+	for (; n - i >= 64; i += 64) {
+		uint64_t out = 0;
+
+		for (unsigned k = 0; k < 64; k += EACH) {
+			VEC v = *(const VEC *)(numbers + i + k) ^ flips;
+
+			out |= (uint64_t)VEC_OUTSIDE(v, low, high) << k;
+		}
+		to[i / 64] = ~out;
+	}
+	if (i < n)
+		to[i / 64] = 0;
+	for (; i < n; i++)
+		if ((numbers[i] ^ flip) >= least && (numbers[i] ^ flip) <= most)
+			to[i / 64] |= 1ull << i % 64;
+}
+
+TARGET static void NAME(pairs)(uint64_t *to, const uint8_t *pairs, uint32_t n,
+			       const uint64_t value[2], const uint64_t mask[2])
+{
+	enum {
+		EACH = sizeof(VEC) / 8
+	};
+	const uint64_t values[8] = { value[0], value[1], value[0], value[1],
+				     value[0], value[1], value[0], value[1] };
+	const uint64_t masks[8] = { mask[0], mask[1], mask[0], mask[1],
+				    mask[0], mask[1], mask[0], mask[1] };
+	uint32_t i = 0;
+
+	for (; n - i >= 32; i += 32) {
+		uint64_t differ = 0;
+
+		for (unsigned k = 0; k < 64; k += EACH) {
+			VEC v = *(const VEC *)(pairs + 16ull * i + 8ull * k) &
+				*(const VEC *)(masks + k % 8);
+
+			differ |= (uint64_t)VEC_DIFFERS(v, *(const VEC *)(values + k % 8)) << k;
+		}
+		if (i % 64 == 0)
+			to[i / 64] = 0;
+		to[i / 64] |= (uint64_t)row_even_bits(~(differ | differ >> 1)) << i % 64;
+	}
+	if (i < n && i % 64 == 0)
+		to[i / 64] = 0;
+	for (; i < n; i++) {
+		uint64_t pair[2];
+
+		memcpy(pair, pairs + 16ull * i, sizeof pair);
+		if ((pair[0] & mask[0]) == value[0] && (pair[1] & mask[1]) == value[1])
+			to[i / 64] |= 1ull << i % 64;
+	}
+}
+
+TARGET static void NAME(byte_bits)(uint64_t *to, const uint8_t *p, uint32_t n, unsigned bit)
+{
+	uint32_t i = 0;
+
+	memset(to, 0, ((size_t)n + 63) / 64 * 8);
+	for (; n - i >= BYTES_EACH; i += BYTES_EACH)
+		to[i / 64] |= (uint64_t)BYTES_BITS(p + i, bit) << i % 64;
+	for (; i < n; i++)
+		to[i / 64] |= (uint64_t)(p[i] >> bit & 1) << i % 64;
+}
+
+TARGET static uint64_t NAME(sum)(const uint64_t *numbers, const uint64_t *bits, uint32_t n)
+{
+	VEC sums = { 0 };
+	uint64_t sum = 0, lanes[sizeof(VEC) / 8];
+
+	for (uint32_t word = 0; word * 64 < n; word++) {
+		const uint64_t *of = numbers + word * 64ull;
+
+		if (bits[word] == UINT64_MAX) {
+			for (unsigned i = 0; i < 64; i += sizeof(VEC) / 8)
+				sums += *(const VEC *)(of + i);
+			continue;
+		}
+		for (uint64_t todo = bits[word]; todo; todo &= todo - 1)
+			sum += of[__builtin_ctzll(todo)];
+	}
+	memcpy(lanes, &sums, sizeof lanes);
+	for (unsigned i = 0; i < sizeof(VEC) / 8; i++)
+		sum += lanes[i];
+	return sum;
+}
+
 static const struct row_kernel NAME(kernel) = {
-	KERNEL_NAME,   NAME(and_rows), NAME(lines), NAME(and),
-	NAME(and_not), NAME(or),       NAME(count), NAME(at_least),
+	KERNEL_NAME, NAME(and_rows), NAME(lines),   NAME(and),   NAME(and_not),   NAME(or),
+	NAME(count), NAME(at_least), NAME(between), NAME(pairs), NAME(byte_bits), NAME(sum),
 };

@@ -116,14 +116,22 @@ static int matrix_validate(const struct segment *seg, struct segment_block *b, u
 static void block_summarize(const struct segment *seg, struct segment_block *b)
 {
 	b->size_min = UINT64_MAX;
-	b->first_seen_min_s = INT64_MAX;
+	b->first_seen_min_s = b->id_min = INT64_MAX;
+	b->first_seen_max_s = b->id_max = INT64_MIN;
 	for (uint32_t i = 0; i < b->doc_count; i++) {
 		uint64_t size = segment_sizes(seg)[b->doc_first + i];
 		int64_t seen = segment_first_seen(seg)[b->doc_first + i];
+		int64_t id = segment_file_ids(seg)[b->doc_first + i];
 
 		b->size_min = size < b->size_min ? size : b->size_min;
 		b->size_max = size > b->size_max ? size : b->size_max;
+		b->sample_bytes += size;
 		b->first_seen_min_s = seen < b->first_seen_min_s ? seen : b->first_seen_min_s;
+		b->first_seen_max_s = seen > b->first_seen_max_s ? seen : b->first_seen_max_s;
+		b->id_min = id < b->id_min ? id : b->id_min;
+		b->id_max = id > b->id_max ? id : b->id_max;
+		b->corpora |= (uint8_t)(1u << segment_corpora(seg)[b->doc_first + i]);
+		b->flags |= segment_flags(seg)[b->doc_first + i];
 	}
 }
 

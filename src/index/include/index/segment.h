@@ -107,8 +107,13 @@ struct segment_block {
 	uint32_t doc_first;
 	uint32_t doc_count;
 	bool has_chunks; /* some document has more than one column */
+	/* Over its documents: what many look-ups need to know of them. */
 	uint64_t size_min, size_max;
-	int64_t first_seen_min_s;
+	uint64_t sample_bytes;
+	int64_t first_seen_min_s, first_seen_max_s;
+	int64_t id_min, id_max;
+	uint8_t corpora; /* bit c: some are of segment_corpus c */
+	uint8_t flags;   /* segment_doc_flag that some have */
 	const struct segment_matrix *matrices; /* by rising class */
 	uint32_t matrix_count;
 };
