@@ -112,8 +112,8 @@ struct segment_block {
 	uint64_t sample_bytes;
 	int64_t first_seen_min_s, first_seen_max_s;
 	int64_t id_min, id_max;
-	uint8_t corpora; /* bit c: some are of segment_corpus c */
-	uint8_t flags;   /* segment_doc_flag that some have */
+	uint8_t corpora;                       /* bit c: some are of segment_corpus c */
+	uint8_t flags;                         /* segment_doc_flag that some have */
 	const struct segment_matrix *matrices; /* by rising class */
 	uint32_t matrix_count;
 };
