@@ -151,7 +151,7 @@ static inline const struct segment_block *block_of(const struct segment *seg, ui
 			return b;
 	}
 	fail_msg("document %u is in no block", doc);
-	return NULL;
+	return segment_block_at(seg, 0);
 }
 
 static inline bool doc_may_contain(struct segment *seg, uint32_t doc, const uint8_t *p, size_t n)
