@@ -13,7 +13,7 @@ int ask_failed(const struct err *err)
 int ask_open(struct asking *a, const struct options *o, struct err *err)
 {
 	*a = (struct asking){ .request = BUF_INIT(REQUEST_BYTES_MAX) };
-	TRY(session_open(&a->session, &o->settings, false, err));
+	TRY(session_open(&a->session, &o->settings, SESSION_STORES, err));
 	return session_link(a->session, &a->link, err);
 }
 

@@ -52,5 +52,6 @@ MUST_USE int control_do_audit(struct connection *c, struct frame *f, struct err 
 
 /* ---- control_operate.c: what takes long and is watched ---- */
 MUST_USE int control_verify(struct connection *c, struct frame *f, struct err *err);
+MUST_USE int control_reindex(struct connection *c, struct frame *f, struct err *err);
 MUST_USE int control_backup(struct connection *c, struct frame *f, struct err *err);
 #endif

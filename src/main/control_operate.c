@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "service/backup.h"
+#include "service/reindex.h"
 #include "service/verify.h"
 
 enum {
@@ -69,6 +70,33 @@ int control_verify(struct connection *c, struct frame *f, struct err *err)
 	TRY(audit_verify(c, r.records, task.findings, err));
 	ANSWER(c, CONTROL_OK, FIELD_U64(r.records), FIELD_U64(task.findings), FIELD_U64(r.loose),
 	       FIELD_U64(r.loose_bytes), FIELD_U64(r.reclaimed));
+	return 0;
+}
+
+/* ---- weir reindex ---- */
+
+static int audit_reindex(struct connection *c, const struct reindex_options *options,
+			 const struct reindex_result *r, struct err *err)
+{
+	AUTO(audit_detail_drop) struct audit_detail d = { 0 };
+
+	audit_detail_init(&d);
+	json_kv_i64(&d.json, "segment", options->segment);
+	json_kv_i64(&d.json, "segments", (int64_t)r->segments);
+	return audit_write_alone(c->svc, &c->by, AUDIT_REINDEX, STR(""), audit_detail_end(&d), err);
+}
+
+int control_reindex(struct connection *c, struct frame *f, struct err *err)
+{
+	const struct reindex_options options = { .segment = (int64_t)frame_take_u64(f) };
+	struct task task = task_of(c, 0);
+	struct reindex_result r;
+
+	if (f->bad || options.segment < 0)
+		return err_set(err, ERR_INVALID, "no segment was named");
+	TRY(service_reindex(c->svc, &options, &task, &r, err));
+	TRY(audit_reindex(c, &options, &r, err));
+	ANSWER(c, CONTROL_OK, FIELD_U64(r.segments), FIELD_U64(r.sample_bytes));
 	return 0;
 }
 

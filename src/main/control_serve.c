@@ -260,6 +260,8 @@ static int connection_do(struct connection *c, struct frame *f, struct err *err)
 		return do_remove(c, f, err);
 	case CONTROL_VERIFY:
 		return control_verify(c, f, err);
+	case CONTROL_REINDEX:
+		return control_reindex(c, f, err);
 	case CONTROL_BACKUP:
 		return control_backup(c, f, err);
 	case CONTROL_INGEST:

@@ -502,7 +502,8 @@ static int ingest_open(struct ingest *g, struct err *err)
 	struct stat own;
 	bool has_own;
 
-	TRY(session_open(&g->session, &o->settings, option_given(o, OPTION_wait), err));
+	TRY(session_open(&g->session, &o->settings,
+			 option_given(o, OPTION_wait) ? SESSION_HUNTS : SESSION_STORES, err));
 	TRY(session_link(g->session, &g->asking, err));
 	g->link_count = cores < 1 ? 1 : cores > LINKS_MAX ? LINKS_MAX : (unsigned)cores;
 	for (unsigned i = 0; i < g->link_count; i++)

@@ -156,6 +156,8 @@ static int run(const struct options *o)
 		return audit_command(o);
 	case COMMAND_rm:
 		return rm_command(o);
+	case COMMAND_reindex:
+		return reindex_command(o);
 	case COMMAND_verify:
 		return verify_command(o);
 	case COMMAND_backup:

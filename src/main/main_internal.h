@@ -20,6 +20,7 @@ int user_command(const struct options *o);
 int audit_command(const struct options *o);
 int rm_command(const struct options *o);
 int verify_command(const struct options *o);
+int reindex_command(const struct options *o);
 int backup_command(const struct options *o);
 int restore_command(const struct options *o);
 

@@ -149,7 +149,7 @@ int backup_command(const struct options *o)
 	if (!read_number(o, OPTION_keep, "1", 1, KEEP_MAX, &keep) || !read_rate(o, &rate) ||
 	    !report_init(&r, o, "backup"))
 		return STATUS_USAGE;
-	rc = session_open_existing(&s, &o->settings, &err);
+	rc = session_open_existing(&s, &o->settings, SESSION_STORES, &err);
 	if (rc == 0)
 		rc = folder_open(o->words[0], &folder, &made, &err);
 	if (rc == 0)
@@ -281,7 +281,7 @@ int verify_command(const struct options *o)
 	if (!read_rate(o, &rate) || !report_init(&r, o, "verify"))
 		return STATUS_USAGE;
 	r.findings_are_output = true;
-	rc = session_open_existing(&s, &o->settings, &err);
+	rc = session_open_existing(&s, &o->settings, SESSION_STORES, &err);
 	if (rc == 0)
 		rc = verify_ask(s, &r, o, rate, &v, &err);
 	session_close(s);

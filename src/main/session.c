@@ -153,17 +153,16 @@ static bool server_answers(const char *data)
 	return true;
 }
 
-static int session_find(struct session *s, const struct settings *settings, bool hunt,
+static int session_find(struct session *s, const struct settings *settings, enum session_work work,
 			struct err *err)
 {
 	struct service_options options = session_service_options(settings);
 	int64_t until_us = clock_mono_us(clock_system()) + HOLDER_WAIT_MS * 1000;
 	int rc;
 
-	if (!hunt) {
+	if (work != SESSION_HUNTS)
 		options.workers = 0;
-		options.index.on = false;
-	}
+	options.index.on = options.index.on && work != SESSION_STORES;
 	for (;;) {
 		if (server_answers(s->data))
 			return 0;
@@ -176,15 +175,16 @@ static int session_find(struct session *s, const struct settings *settings, bool
 	}
 }
 
-int session_open(struct session **ret, const struct settings *settings, bool hunt, struct err *err)
+int session_open(struct session **ret, const struct settings *settings, enum session_work work,
+		 struct err *err)
 {
 	struct session *s = mem_must_zalloc(sizeof *s);
 	int rc;
 
 	s->data = mem_must_strdup(settings_text(settings, SETTING_data));
-	if (hunt)
+	if (work == SESSION_HUNTS)
 		crash_handlers_install(s->data);
-	rc = session_find(s, settings, hunt, err);
+	rc = session_find(s, settings, work, err);
 	if (rc) {
 		session_close(s);
 		return rc;
@@ -193,7 +193,8 @@ int session_open(struct session **ret, const struct settings *settings, bool hun
 	return 0;
 }
 
-int session_open_existing(struct session **ret, const struct settings *settings, struct err *err)
+int session_open_existing(struct session **ret, const struct settings *settings,
+			  enum session_work work, struct err *err)
 {
 	const char *data = settings_text(settings, SETTING_data);
 	char path[4096], restoring[4096];
@@ -203,7 +204,7 @@ int session_open_existing(struct session **ret, const struct settings *settings,
 	/* What is only half a folder is opened, to be told what it is. */
 	if (access(path, F_OK) != 0 && access(restoring, F_OK) != 0)
 		return err_sys(err, errno, "there is no data folder at '%s'", data);
-	return session_open(ret, settings, false, err);
+	return session_open(ret, settings, work, err);
 }
 
 void session_close(struct session *s)

@@ -12,17 +12,24 @@
  */
 struct session;
 
+/* What is done beside what was asked for, where no server runs. */
+enum session_work {
+	SESSION_STORES,
+	SESSION_INDEXES,
+	SESSION_HUNTS /* and indexes */
+};
+
 struct service_options session_service_options(const struct settings *settings);
 
 /*
  * `hunt`: without a server, hunt here too. Errors: those of service_open;
  * ERR_BUSY if somebody holds the folder who does not answer.
  */
-MUST_USE int session_open(struct session **ret, const struct settings *settings, bool hunt,
-			  struct err *err);
+MUST_USE int session_open(struct session **ret, const struct settings *settings,
+			  enum session_work work, struct err *err);
 /* The same for what makes no sense with a new folder: ERR_NOT_FOUND if there is none. */
 MUST_USE int session_open_existing(struct session **ret, const struct settings *settings,
-				   struct err *err);
+				   enum session_work work, struct err *err);
 void session_close(struct session *s); /* NULL is fine */
 /* Is it a server's? */
 bool session_is_remote(const struct session *s);

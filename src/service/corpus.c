@@ -56,11 +56,37 @@ static int work(struct corpus *c, bool *ret_did, struct err *err)
 	return 0;
 }
 
+int corpus_failure(struct corpus *c, struct err *err)
+{
+	struct err failure;
+
+	lock_take(&c->lock);
+	failure = c->failure;
+	lock_drop(&c->lock);
+	return failure.kind == ERR_NONE ? 0 : err_set(err, failure.kind, "%s", failure.msg);
+}
+
+/* Said when it begins and when it is over. */
+static void note_outcome(struct corpus *c, int rc, const struct err *err)
+{
+	bool had;
+
+	lock_take(&c->lock);
+	had = c->failure.kind != ERR_NONE;
+	c->failure = rc ? *err : (struct err){ .kind = ERR_NONE };
+	lock_drop(&c->lock);
+	if (rc && !had)
+		log_event(LOG_ERROR, "index_failed", LOG_Z("error", err->msg),
+			  LOG_I64("again_in_s", RETRY_S));
+	else if (!rc && had)
+		log_event(LOG_INFO, "index_goes_on");
+}
+
 /* false: there is nothing to do for now. */
 static bool step(struct corpus *c)
 {
 	int64_t now_us = clock_mono_us(c->svc->clock);
-	struct err err;
+	struct err err = { 0 };
 	bool did = false;
 	int rc;
 
@@ -71,17 +97,10 @@ static bool step(struct corpus *c)
 		return false;
 	if (rc) {
 		corpus_rebuild_drop(c);
-		if (!c->has_failed)
-			log_event(LOG_ERROR, "index_failed", LOG_Z("error", err.msg),
-				  LOG_I64("again_in_s", RETRY_S));
-		c->has_failed = true;
 		c->retry_us = now_us + RETRY_S * INT64_C(1000000);
-		return false;
 	}
-	if (did && c->has_failed)
-		log_event(LOG_INFO, "index_goes_on");
-	c->has_failed = c->has_failed && !did;
-	return did;
+	note_outcome(c, rc, &err);
+	return rc == 0 && did;
 }
 
 static void corpus_thread(void *arg)

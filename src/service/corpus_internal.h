@@ -69,19 +69,22 @@ struct corpus {
 	struct corpus_snapshot *list;
 	bool woken;
 	bool stopping;
+	struct err failure;             /* of the last step; kind ERR_NONE: it went well */
+	_Atomic uint64_t rebuilt_bytes; /* of samples, in pieces of what is being built anew */
 	/* the thread's own */
 	int64_t from_id;    /* files below are in segments */
 	int64_t waiting_id; /* the first file in none that is ready for one … */
 	int64_t waiting_us; /* … since then (monotonic) */
 	int64_t looked_us;  /* when it was last looked whether what waits fills a segment */
 	int64_t retry_us;   /* nothing is written before */
-	bool has_failed;    /* and it was said */
 	bool is_full;       /* the disk; and it was said */
 	struct corpus_rebuild rebuild;
 };
 
 /* ---- corpus.c ---- */
 bool corpus_stops(struct corpus *c);
+/* Why nothing is written for now; 0: all is well. */
+MUST_USE int corpus_failure(struct corpus *c, struct err *err);
 /* The thread and those it starts give way to everybody else. */
 void corpus_give_way(void);
 

@@ -21,6 +21,7 @@ void corpus_rebuild_drop(struct corpus *c)
 	free(r->pieces);
 	corpus_segment_unref(r->old);
 	*r = (struct corpus_rebuild){ .old = NULL };
+	atomic_store(&c->rebuilt_bytes, 0);
 }
 
 /* ---- Which ---- */
@@ -106,5 +107,6 @@ int corpus_rebuild_step(struct corpus *c, bool *ret_did, struct err *err)
 	mem_must_grow((void **)&r->pieces, r->piece_count + 1, sizeof(struct corpus_segment *));
 	r->pieces[r->piece_count++] = piece;
 	r->at_id = piece->row.last_id + 1;
+	atomic_fetch_add(&c->rebuilt_bytes, piece->row.sample_bytes);
 	return 0;
 }

@@ -1,4 +1,4 @@
-#include "service/verify.h"
+#include "verify_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,7 +6,6 @@
 
 #include "base/hex.h"
 #include "base/mem.h"
-#include "service_internal.h"
 #include "store/meta_file.h"
 #include "store/meta_verify.h"
 
@@ -280,6 +279,7 @@ static int verify_all(struct verify *v, const struct verify_options *options,
 	}
 	TRY(verify_packs(v, err));
 	TRY(verify_files(v, err));
+	TRY(verify_index(v->svc, v->conn, v->task, err));
 	return verify_loose(v, options, ret, err);
 }
 

@@ -10,6 +10,7 @@
  *   database  its structure and foreign keys
  *   packs     every record's structure, checksum and SHA-256; that erased ones are zeros
  *   files     every file's bytes are where its row says
+ *   index     every page of every segment; that it has each file of its range, as its row says
  *   verify.def  numbers kept beside what they count, stored JSON
  *
  * Bytes that belong to no file are told apart: an upload leaves them whose commit

@@ -93,7 +93,7 @@ MUST_USE int index_files_count(struct sql_conn *conn, int64_t first_id, int64_t 
 
 enum {
 	/* Hashes kept of one sample: some hundred are usual, a million imports are hostile. */
-	FEATURES_MAX = 16384
+	FEATURES_MAX = 65535
 };
 /* Store or replace; nothing is written if they are as they were. */
 MUST_USE int file_features_put(struct sql_conn *conn, int64_t file_id, uint32_t version,
