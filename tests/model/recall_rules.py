@@ -1,0 +1,214 @@
+"""Rules by lot from a grammar that covers what the planner of the index reads, and what to plant for them."""
+
+import re
+from dataclasses import dataclass, field
+
+import yara_x
+from recall_patterns import LETTERS, hex_pattern, pattern, text_pattern
+
+MODULES = ("pe", "elf", "dotnet", "macho", "hash", "math", "string", "lnk", "time")
+EXTERNALS = ("md5", "sha1", "sha256")  # of which the judge knows the values
+COMPARE = ("==", "!=", "<", "<=", ">", ">=")
+
+
+@dataclass
+class Source:
+    text: str
+    plants: list = field(default_factory=list)  # for each rule, the plants of each of its patterns
+    heads: list = field(default_factory=list)  # bytes that its conditions want at the beginning
+
+
+def compiled(text):
+    """The judge's rules, or None where they are refused; slow ones are refused by the server too."""
+    compiler = yara_x.Compiler(error_on_slow_pattern=True)
+    for name in EXTERNALS:
+        compiler.define_global(name, "")
+    try:
+        compiler.add_source(text)
+        return compiler.build()
+    except yara_x.CompileError:
+        return None
+
+
+class Conditions:
+    """Conditions over the patterns of one rule, earlier rules, and facts of the files that are there."""
+
+    def __init__(self, r, names, earlier, facts, source):
+        self.r, self.names, self.earlier, self.facts, self.source = r, names, earlier, facts, source
+
+    def condition(self, depth=0):
+        r = self.r
+        kind = r.random()
+        if depth > 3 or kind < 0.45:
+            return self.one()
+        if kind < 0.68:
+            return f"({self.condition(depth + 1)} and {self.condition(depth + 1)})"
+        if kind < 0.86:
+            return f"({self.condition(depth + 1)} or {self.condition(depth + 1)})"
+        if kind < 0.93:
+            return f"not ({self.condition(depth + 1)})"
+        if kind < 0.97:
+            parts = [self.condition(depth + 1) for _ in range(r.randint(2, 4))]
+            return f"{self.quantifier(len(parts))} of ({', '.join(parts)})"
+        return r.choice([f"defined ({self.condition(depth + 1)})", f"(with n = filesize, m = 2 : (n > m and {self.condition(depth + 1)}))",
+                         f"for any k in (1..3) : (k > 1 and {self.condition(depth + 1)})"])
+
+    def one(self):
+        r = self.r
+        makers = [self.size, self.bytes_at, self.of_file, self.constant]
+        weights = [2, 2, 2, 0.3]
+        if self.names:
+            makers += [self.string, self.of_strings, self.for_strings]
+            weights += [7, 4, 3]
+        if self.earlier:
+            makers.append(self.rules)
+            weights.append(1.5)
+        if self.facts:
+            makers.append(self.fact)
+            weights.append(3)
+        return r.choices(makers, weights)[0]()
+
+    # ---- Strings ----
+
+    def string(self):
+        r, name = self.r, self.r.choice(self.names)
+        n = name[1:]
+        low = r.choice([0, 0, 1, 10, 1000])
+        return r.choice([
+            name, name, name, name, f"{name} at {r.choice(['0', '4', 'filesize - 4', 'pe.entry_point', '2 * 2'])}",
+            f"{name} in ({low}..{r.choice([str(low + 300), 'filesize', 'filesize - 10'])})",
+            f"#{n} {r.choice(COMPARE)} {r.randrange(4)}", f"{r.randrange(3)} {r.choice(COMPARE)} #{n}", f"#{n} in (0..{r.choice([100, 5000])}) >= 1",
+            f"@{n} {r.choice(COMPARE)} {r.choice([0, 100, 5000])}", f"@{n}[1] < filesize", f"@{n}[2] > @{n}[1]",
+            f"!{n} {r.choice(COMPARE)} {r.choice([3, 4, 10])}", f"!{n}[1] > 2", f"#{n}", f"uint8(@{n}) > 32", f"filesize > @{n} + {r.choice([10, 100])}",
+            f"for any i in (1..#{n}) : (@{n}[i] > {r.choice([16, 1000])})", f"for all i in (1..#{n}) : (@{n}[i] < 100000)",
+            f"for any x in (0, 4, 64) : ({name} at x)", f"(#{n} == 0)", f"({name} and {r.choice(self.names)})", f"not {name}",
+            f"({name} or {r.choice(self.names)})", f"#{n} + {r.randrange(3)} > {r.randrange(3)}", f"#{n} - 1 >= 0", f"#{n} * 2 > 1",
+        ])
+
+    def quantifier(self, n):
+        r = self.r
+        return r.choice(["any", "all", "none", str(r.randint(0, n)), str(max(1, n - 1)), f"{r.choice([1, 34, 50, 100])}%", f"{n}", "1"])
+
+    def strings_set(self):
+        r = self.r
+        some = r.sample(self.names, r.randint(1, len(self.names)))
+        return r.choice(["them", "them", f"({', '.join(some)})", "($s*)", f"({some[0]}*)", f"({', '.join(some)})"])
+
+    def of_strings(self):
+        r = self.r
+        which = f"{self.quantifier(len(self.names))} of {self.strings_set()}"
+        return r.choice([which, which, which, f"{which} in (0..{r.choice(['500', 'filesize'])})", f"{which} at 0"])
+
+    def for_strings(self):
+        r = self.r
+        head = f"for {self.quantifier(len(self.names))} of {self.strings_set()}"
+        return head + " : ( " + r.choice(["$", "$", "@ < 2000", "# > 1", "$ at 0", "! > 3", "$ in (0..1000)", "# == 0", "not $",
+                                          "$ and filesize > 10", "@[1] > 8 or $"]) + " )"
+
+    # ---- The file ----
+
+    def size(self):
+        r = self.r
+        n = r.choice([0, 1, 4, 20, 64, 300, 1000, 4096, 20000, 100000, 2097152, 2500000])
+        op = r.choice(COMPARE)
+        return r.choice([f"filesize {op} {n}", f"{n} {op} filesize", f"filesize < {r.choice([1, 10, 60])}KB", f"filesize > {r.choice([1, 2])}MB",
+                         f"filesize - 10 {op} {n}", f"filesize * 2 {op} {n}", f"filesize \\ 2 {op} {n}", f"filesize % 2 == {r.randrange(2)}",
+                         f"(filesize > {n // 2} and filesize < {n * 3})", f"filesize == {r.choice(self.facts.sizes if self.facts else [n])}",
+                         f"filesize & 1 == 1", f"0x{n:x} {op} filesize", f"not filesize {op} {n}"])
+
+    def bytes_at(self):
+        r = self.r
+        head = r.choice(self.source.heads or [b"MZ\x90\0", b"\x7fELF", b"PK\3\4"])
+        size, order, sign = r.choice([1, 2, 4]), r.choice(["", "be"]), r.choice(["uint", "uint", "uint", "int"])
+        order = order if size > 1 else r.choice(["", "be"])
+        at = r.randrange(0, max(1, len(head) - size + 1))
+        part = head[at:at + size].ljust(size, b"\0")
+        value = int.from_bytes(part, "big" if order else "little", signed=sign == "int")
+        self.source.heads.append(head)
+        call = f"{sign}{8 * size}{order}({at})"
+        number = r.choice([str(value), f"0x{value:x}" if value >= 0 else str(value)])
+        return r.choice([f"{call} == {number}", f"{call} == {number}", f"{number} == {call}", f"{call} != {number}", f"{call} > {number}",
+                         f"{call} & 0xff == {value & 0xff}", f"{call} < {number} + 1", "uint16(uint32(0x3c)) == 0x4550", "uint8(filesize - 1) == 0",
+                         f"for any i in (0..3) : (uint8(i) == {head[0]})", f"for all i in (0, 1) : ({sign}8(i) == {sign}8(i))",
+                         f"({call} == {number} or {call} == {value ^ 1})", f"{call} == {number} + 0", f"{call} ^ {value} == 0", f"uint8({at}) | 0 == {head[at]}",
+                         f"{call} - {value} == 0", f"not {call} == {number}", f"uint32({r.choice([13, 14, 16, 20])}) == 0"])
+
+    def of_file(self):
+        r = self.r
+        zeros = {"md5": 32, "sha1": 40, "sha256": 64}
+        name = r.choice(list(zeros))
+        digest = r.choice(self.facts.hashes[name]) if self.facts and r.random() < 0.7 else "0" * zeros[name]
+        shape = r.choice([digest, digest, digest.upper(), digest[:-1] + ("0" if digest[-1] != "0" else "1")])
+        return r.choice([f'hash.{name}(0, filesize) == "{shape}"', f'"{shape}" == hash.{name}(0, filesize)', f'{name} == "{shape}"',
+                         f'hash.{name}(0, filesize) icontains "{digest[:6]}"', f'{name} startswith "{digest[:3]}"', f'{name} iequals "{digest.upper()}"',
+                         f'hash.{name}(0, 16) == "{digest}"', f'hash.{name}(0, filesize) != "{shape}"', "math.entropy(0, filesize) > 7.0",
+                         "hash.crc32(0, filesize) > 0x7fffffff", 'string.to_int("12") == 12', "math.mean(0, filesize) < 100.0",
+                         f'hash.{name}("{digest[:4]}") == "{digest}"', f'for any h in ("{shape}", "x") : (hash.{name}(0, filesize) == h)',
+                         f'{name} matches /^{digest[:4]}/', "time.now() > 0", f'{name} != ""'])
+
+    def constant(self):
+        return self.r.choice(["true", "false", "1", "0", "1 == 1", '"a" == "A"', "not false", "\"abc\" contains \"b\""])
+
+    def rules(self):
+        r, name = self.r, self.r.choice(self.earlier)
+        return r.choice([name, name, f"not {name}", f"({name} or {r.choice(self.earlier)})", f"any of ({name}, {r.choice(self.earlier)})",
+                         f"{r.choice(['any', 'all', 'none', '2'])} of (r*)"])
+
+    def fact(self):
+        return self.r.choice(self.r.choice(self.facts.predicates))
+
+
+def used(text, names):
+    if re.search(r"\bthem\b|\(\$s\*\)", text):
+        return names
+    return [n for n in names if re.search(rf"[$#@!]{n[1:]}\b", text) or f"{n}*" in text]
+
+
+def rule(r, name, earlier, facts, source, maker=pattern):
+    """The text of one rule; what it looks for goes into `source`."""
+    names = [f"$s{i}" for i in range(r.choice([0, 1, 1, 2, 2, 3, 5]))]
+    patterns = {n: maker(r) for n in names}
+    condition = Conditions(r, names, earlier, facts, source).condition()
+    names = used(condition, names)
+    if not names and r.random() < 0.6 and patterns:  # nothing asked for a string: ask
+        names = [next(iter(patterns))]
+        condition = f"{names[0]} {r.choice(['and', 'or', 'and not'])} ({condition})"
+    source.plants.append([patterns[n].plants for n in names])
+    strings = "".join(f"\n\t\t{n} = {patterns[n].text}" for n in names)
+    kind = r.choices(["rule", "private rule", "global rule", "global private rule"], [20, 2, 1, 0.5])[0]
+    return f"{kind} {name} {{" + (f"\n\tstrings:{strings}" if names else "") + f"\n\tcondition:\n\t\t{condition}\n}}\n"
+
+
+def source_by_lot(r, facts):
+    """Some rules that compile together."""
+    imports = "".join(f'import "{m}"\n' for m in MODULES)
+    source = Source(imports)
+    earlier = []
+    wanted = r.choice([1, 2, 3, 5, 8])
+    maker = r.choice([pattern, pattern, pattern, text_pattern, hex_pattern])
+    for _ in range(20 * wanted):
+        if len(earlier) == wanted:
+            break
+        trial = Source("", list(source.plants), list(source.heads))
+        text = rule(r, f"r{len(earlier)}", earlier, facts, trial, maker)
+        if compiled(source.text + text):
+            source.text += text
+            source.plants, source.heads = trial.plants, trial.heads
+            earlier.append(f"r{len(earlier)}")
+    return source
+
+
+# ---- One construct, alone: so that no lot can pass it by ----
+
+def forced(r):
+    """(what it is, source) of each way to write a pattern, used in the plainest condition."""
+    text = "".join(r.choice(LETTERS) for _ in range(12))
+    rows = [
+        ("text", f'"{text}"', [text.encode()]), ("wide", f'"{text}" wide', [text.encode("utf-16-le")]),
+        ("nocase", f'"{text}" nocase', [text.swapcase().encode()]),
+        ("xor", f'"{text}" xor', [bytes(b ^ k for b in text.encode()) for k in (0, 1, 127, 255)]),
+        ("hex", "{ " + text.encode().hex(" ") + " }", [text.encode()]),
+        ("regex", f"/{text}[0-9]{{2}}/", [text.encode() + b"07"]),
+    ]
+    for name, pattern_text, plants in rows:
+        yield name, Source(f"rule r0 {{ strings: $s0 = {pattern_text} condition: $s0 }}\n", [[plants]])
