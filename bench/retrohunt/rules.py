@@ -73,7 +73,8 @@ def invented(lot, n):
 
 def with_imports(text):
     """Rules with what they need: an imported module parses each file."""
-    return "".join(f'import "{m}"\n' for m in MODULES if re.search(rf"\b{m}\.", text)) + text
+    conditions = re.sub(r'"[^"\n]*"', "", text)
+    return "".join(f'import "{m}"\n' for m in MODULES if re.search(rf"\b{m}\.", conditions)) + text
 
 
 def quoted(data):
