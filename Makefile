@@ -4,7 +4,7 @@ WEIR_LISTEN ?= 127.0.0.1:8080
 export WEIR_DATA WEIR_LISTEN
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install check fast asan tsan crash model fuzz-smoke clients schemathesis deps clean
+.PHONY: help run build install check fast asan tsan crash model recall fuzz-smoke clients schemathesis deps clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | sed 's/%/NAME/' | \
@@ -55,6 +55,10 @@ crash: ## long crash tests: the power lost at every sync, and ROUNDS (200) of ki
 model: ## the model test of hunting for FOR_SECONDS (300), with the lots of SEED if given
 	@tools/deps.sh check
 	@MODEL_SECONDS=$(or $(FOR_SECONDS),300) MODEL_SEED=$(SEED) python3 tools/check.py --only '^model\.test_hunt'
+
+recall: ## rules by lot against a plain scan of every file, for FOR_SECONDS (3600), with the lots of SEED if given
+	@tools/deps.sh check
+	@RECALL_SECONDS=$(or $(FOR_SECONDS),3600) RECALL_SEED=$(SEED) python3 tools/check.py --only '^model\.test_retrohunt'
 
 bench-%: ## the benchmark NAME; ends with one line 'NAME key=value ...'
 	@tools/deps.sh check

@@ -189,7 +189,7 @@ class Derived:
         short = [(name, data) for name, data in self.base if 100 < len(data) < 100_000]
         for number in range(20 if self.small else 300):
             yield f"nested{number}.zip", nested(lot.sample(short, lot.randint(1, 5))), "nested archive"
-        for number, (name, data) in enumerate(lot.choices(short, k=50 if self.small else 4000)):
+        for number, (name, data) in enumerate(lot.choices(short, k=50 if self.small else 6200)):
             yield f"{name}.{number}", patched(data, lot, 6) + b"\n%d\n" % number, "patched"
 
     def tiny(self):

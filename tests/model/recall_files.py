@@ -190,8 +190,9 @@ def sample(r, sources, programs):
     kind = r.random()
     if kind < 0.02:
         return head[:r.randrange(4)] + r.randbytes(r.randrange(6))
-    if kind < 0.2:  # hardly more than what is planted
-        return head + r.choice([b"", b" ", b"\0"]).join(plants)
+    if kind < 0.2:  # hardly more than what is planted, or a byte less
+        made = head + r.choice([b"", b" ", b"\0"]).join(plants)
+        return made[:len(made) - r.choice([0, 0, 1, 1, 2])]
     if kind < 0.35 and programs:
         return planted_into(r, r.choice(programs), plants)
     size = r.choice([30, 300, 300, 3000, 3000, 30_000, 70_000])
