@@ -1,10 +1,11 @@
 """Rules by lot from a grammar that covers what the planner of the index reads, and what to plant for them."""
 
+import base64
 import re
 from dataclasses import dataclass, field
 
 import yara_x
-from recall_patterns import LETTERS, hex_pattern, pattern, text_pattern
+from recall_patterns import LETTERS, OTHER, STANDARD, escaped, hex_pattern, pattern, text_pattern
 
 MODULES = ("pe", "elf", "dotnet", "macho", "hash", "math", "string", "lnk", "time")
 EXTERNALS = ("md5", "sha1", "sha256")  # of which the judge knows the values
@@ -198,17 +199,68 @@ def source_by_lot(r, facts):
     return source
 
 
-# ---- One construct, alone: so that no lot can pass it by ----
+# ---- Each construct alone, so that no lot can pass it by ----
 
 def forced(r):
-    """(what it is, source) of each way to write a pattern, used in the plainest condition."""
-    text = "".join(r.choice(LETTERS) for _ in range(12))
-    rows = [
-        ("text", f'"{text}"', [text.encode()]), ("wide", f'"{text}" wide', [text.encode("utf-16-le")]),
-        ("nocase", f'"{text}" nocase', [text.swapcase().encode()]),
-        ("xor", f'"{text}" xor', [bytes(b ^ k for b in text.encode()) for k in (0, 1, 127, 255)]),
-        ("hex", "{ " + text.encode().hex(" ") + " }", [text.encode()]),
-        ("regex", f"/{text}[0-9]{{2}}/", [text.encode() + b"07"]),
-    ]
-    for name, pattern_text, plants in rows:
-        yield name, Source(f"rule r0 {{ strings: $s0 = {pattern_text} condition: $s0 }}\n", [[plants]])
+    """A source for each way to write a pattern, and for each way to ask for one, with nothing beside it."""
+    def word():
+        return "".join(r.choice(LETTERS) for _ in range(r.randint(8, 14)))
+
+    def coded(data, before, alphabet=STANDARD):
+        text = base64.b64encode(b"x" * before + data + b"yz12").rstrip(b"=")
+        return text.translate(bytes.maketrans(STANDARD.encode(), alphabet.encode()))
+
+    def patterns():
+        t = word().encode()
+        q, hexed, wide = t.decode(), t.hex(" "), t.decode().encode("utf-16-le")
+        parts = hexed.split(" ")
+        xored = [bytes(b ^ k for b in t) for k in (0, 1, 31, 32, 127, 128, 255)]
+        yield f'"{q}"', [t]
+        yield f'"{q}" wide', [wide]
+        yield f'"{q}" ascii wide', [t, wide]
+        yield f'"{q}" nocase', [t, t.swapcase(), t.upper()]
+        yield f'"{q}" nocase wide', [wide.swapcase(), wide.lower()]
+        yield f'"{q}" fullword', [b" " + t + b"."]
+        yield f'"{q}" fullword nocase ascii wide', [b" " + t.upper() + b" ", b"\0\0" + wide + b"-\0"]
+        yield f'"{q}" xor', xored
+        yield f'"{q}" xor(31-32)', xored[2:4]
+        yield f'"{q}" xor wide', [bytes(b ^ k for b in wide) for k in (0, 7, 255)]
+        yield f'"{q}" xor ascii wide', [xored[4], bytes(b ^ 9 for b in wide)]
+        for k in (0, 1, 2):
+            yield f'"{q}" base64', [coded(t, k)]
+            yield f'"{q}" base64wide', [coded(t, k).decode().encode("utf-16-le")]
+            yield f'"{q}" base64 base64wide', [coded(t, k), coded(t, k).decode().encode("utf-16-le")]
+            yield f'"{q}" base64("{escaped(OTHER.encode())}")', [coded(t, k, OTHER)]
+            yield f'"{q}" base64 wide', [coded(wide, k)]
+        yield f"{{ {hexed} }}", [t]
+        yield f"{{ {' '.join(parts[:5])} ?? {' '.join(parts[6:])} }}", [t[:5] + b"\xee" + t[6:]]
+        yield f"{{ {' '.join(parts[:5])} {parts[5][0]}? {' '.join(parts[6:])} }}", [t[:5] + bytes((t[5] & 0xf0 | 3,)) + t[6:]]
+        yield f"{{ {' '.join(parts[:5])} ~{parts[5]} {' '.join(parts[6:])} }}", [t[:5] + b"\1" + t[6:]]
+        yield f"{{ {' '.join(parts[:4])} [2-9] {' '.join(parts[4:])} }}", [t[:4] + b"12" + t[4:], t[:4] + b"123456789" + t[4:]]
+        yield f"{{ {' '.join(parts[:4])} [-] {' '.join(parts[4:])} }}", [t[:4] + bytes(9000) + t[4:]]
+        yield f"{{ {' '.join(parts[:4])} ( 01 | 02 03 | {parts[0]} ?? ) {' '.join(parts[4:])} }}", [
+            t[:4] + b"\1" + t[4:], t[:4] + b"\2\3" + t[4:], t[:4] + t[:1] + b"q" + t[4:]]
+        yield f"/{q}/", [t]
+        yield f"/{q}/i", [t.swapcase()]
+        yield f"/{q}[0-9]{{2,5}}x?/", [t + b"123", t + b"55x"]
+        yield f"/({q}|{q[::-1]})end/ wide", [wide + b"e\0n\0d\0", q[::-1].encode("utf-16-le") + b"e\0n\0d\0"]
+        yield f"/{q[:5]}.{{0,40}}{q[5:]}/s", [t[:5] + b"\n" * 7 + t[5:], t]
+        yield f"/{q[:5]}(ab)+{q[5:]}/ nocase ascii wide", [(t[:5] + b"abABab" + t[5:]).swapcase()]
+        yield f"/[xyz]{q}\\b/", [b"y" + t + b" "]
+
+    def conditions():
+        t = word().encode()
+        other = word().encode()
+        for text in ("$s0", "#s0 == 1", "#s0 > 0", "@s0 >= 0", "!s0 > 2", "$s0 in (0..filesize)", "any of them", "for any of them : ( $ )",
+                     "for all i in (1..#s0) : (@s0[i] >= 0) and $s0", "1 of ($s*)", "defined @s0", "not not $s0", "$s0 and filesize > 3",
+                     "filesize < 10MB and $s0", "$s0 or false", "100% of them", "with n = #s0 : ( n > 0 )", "not (#s0 == 0)"):
+            yield f'$s0 = "{t.decode()}"', text, [[t]]
+        both = f'$s0 = "{t.decode()}"\n$s1 = "{other.decode()}"'
+        for text in ("all of them", "2 of them", "$s0 and $s1", "any of them", "none of them or $s0", "$s0 and not (not $s1)", "1 of ($s1, $s0)",
+                     "for 2 of them : ( # > 0 )", "any of ($s0, $s1) and #s1 + #s0 > 1", "not ($s0 and $s1) or true"):
+            yield both, text, [[t], [other]]
+
+    for text, plants in patterns():
+        yield Source(f"rule r0 {{ strings: $s0 = {text} condition: $s0 }}\n", [[plants]])
+    for strings, text, plants in conditions():
+        yield Source(f"rule r0 {{ strings: {strings} condition: {text} }}\n", [plants])

@@ -72,9 +72,10 @@ class World:
         r = self.r
         files = [sample(r, sources, self.programs) for _ in range(FILES_A_ROUND)]
         files += [big_sample(r, sources) for _ in range(3)]
-        for number, source in enumerate(sources):  # each pattern is in some file
+        for number, source in enumerate(sources):  # each plant is in some file
             for plants in source.plants:
-                files.append(b" ".join(p for some in plants for p in some[:1]) + b" %d" % number)
+                for turn in range(max(map(len, plants), default=0)):
+                    files.append(b" ".join(some[turn % len(some)] for some in plants) + b" %d" % number)
         return list(dict.fromkeys(files))
 
     def remove_some(self, client, count):
@@ -179,7 +180,7 @@ def one_round(world, keys, number):
     r = world.r
     sources = [source_by_lot(r, world.facts) for _ in range(SOURCES_A_ROUND)]
     if number == 0:
-        sources = [source for _, source in forced(r)] + sources
+        sources = list(forced(r)) + sources
     files = world.files_for(sources)
     extra = world.programs[number::4] if number < 4 else []
     late = len(files) // 5
