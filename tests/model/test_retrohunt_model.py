@@ -6,7 +6,6 @@ written and merged. RECALL_SECONDS is how long (default 12), RECALL_SEED repeats
 RECALL_FILES names a folder with more real files.
 """
 
-import hashlib
 import os
 import random
 import shutil
@@ -17,10 +16,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import yara_x
 from hunting import Client, sha256_of
 from recall_files import Facts, big_sample, real_programs, sample
-from recall_rules import EXTERNALS, compiled, forced, source_by_lot
+from recall_judge import Judge
+from recall_rules import forced, source_by_lot
 from weirtest import Server, wait_for
 
 SECONDS = float(os.environ.get("RECALL_SECONDS", "12"))
@@ -32,18 +31,6 @@ FILES_MAX = 2500  # of one server: the judge scans each of them for each job
 SETTLE_S = 120
 # Segments are written at once and merged often.
 SETTINGS = ("--unpack-depth-max=0", "--log-requests=false", "--index-docs-min=20", "--index-seconds=1", "--index-merge-fan=3")
-
-
-class Judge:
-    """What a plain scan finds."""
-
-    def __init__(self, text):
-        self.scanner = yara_x.Scanner(compiled(text))
-
-    def rules_of(self, content):
-        for name in EXTERNALS:
-            self.scanner.set_global(name, hashlib.new(name, content).hexdigest())
-        return {rule.identifier for rule in self.scanner.scan(content).matching_rules}
 
 
 class World:
