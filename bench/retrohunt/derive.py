@@ -200,9 +200,9 @@ class Derived:
                 yield f"tiny{n}.{kind}", [lot.randbytes(n), b"MZ\x90\0"[:n] + bytes(max(0, n - 4)), b"a" * n][kind], "tiny"
 
     def big(self):
-        """Noise and code in turn; two are above the size that is hunted, one right below."""
+        """Noise and code in turn; two are above the size that is hunted."""
         lot = self.lot("big")
-        sizes = (5 * MIB, 9 * MIB + 17) if self.small else (5 * MIB, 9 * MIB + 17, 33 * MIB + 1, 99_999_000, 100_000_001, 120 * MIB)
+        sizes = (5 * MIB, 9 * MIB + 17) if self.small else (5 * MIB, 9 * MIB + 17, 33 * MIB + 1, 100_000_001, 120 * MIB)
         parts = [data for _, data in self.base if 100_000 < len(data) < 4 * MIB] or [data for _, data in self.base]
         for number, size in enumerate(sizes):
             made = bytearray()

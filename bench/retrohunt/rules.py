@@ -5,7 +5,8 @@
 They cover every construct that the planner of the index reads, mixed as in public collections: lengths of
 strings, shares of wide, nocase, hex, masks, regular expressions and module conditions. A rule's
 strings stand in most cases nowhere in the corpus (as when hunting), else in a few files, in many
-files, or are its planted needles. OUTPUT is JSON: a list of {name, group, origin, longest, text}.
+files, or are its planted needles. OUTPUT is JSON: a list of {name, group, origin, sure, text}; `sure` is how many fixed
+bytes in one piece every match of the rule has, whichever of its strings it has.
 """
 
 import argparse
@@ -19,9 +20,9 @@ import yara_x
 
 SEED = 21
 LENGTHS = [((1, 3), 0.5), ((4, 7), 9), ((8, 11), 17), ((12, 15), 15), ((16, 24), 30), ((25, 40), 28.5)]  # % of texts
-ORIGINS = {"nowhere": 60, "few": 27, "many": 13}
-GROUPS = {"text": 34, "hex": 22, "mixed": 14, "regex": 4, "xor": 2, "base64": 2, "of": 4, "for": 4, "refs": 4, "module": 8,
-          "hash": 2, "file": 1, "nothing": 1}  # % of rules
+ORIGINS = {"nowhere": 78, "few": 17, "many": 5}  # so that three rules of four touch at most a file, as public ones do
+GROUPS = {"text": 34, "hex": 22, "mixed": 14, "regex": 4, "xor": 2, "base64": 2, "of": 4, "for": 4, "refs": 4, "module": 9,
+          "hash": 1, "file": 1, "nothing": 1}  # % of rules
 MODULES = ("pe", "elf", "dotnet", "hash", "math")
 SAMPLED = 1200  # files that strings are taken from
 MANY = 12  # a text in so many of them stands in many files
@@ -39,8 +40,8 @@ class Source:
         seen = Counter()
         for data in self.files:
             seen.update(set(re.findall(rb"[ -~]{6,60}", data)))
-        self.few = sorted(t for t, n in seen.items() if n <= 2 and len(t) >= 8)
-        self.many = sorted(t for t, n in seen.items() if n >= MANY)
+        self.few = sorted(t for t, n in seen.items() if n <= 2 and len(t) >= 8 and tells_something(t))
+        self.many = sorted(t for t, n in seen.items() if n >= MANY and tells_something(t))
         self.programs = [d for d in self.files if d[:2] == b"MZ"]
 
     def text(self, origin, n):
@@ -55,11 +56,18 @@ class Source:
         lot = self.lot
         if origin == "nowhere":
             return lot.randbytes(n)
-        data = lot.choice(self.programs if origin == "many" or lot.random() < 0.5 else self.files)
-        at = lot.randrange(max(1, len(data) - n))
-        if origin == "many":  # what compilers put everywhere
-            at = lot.choice([0, 0x40, 0x4e]) if lot.random() < 0.5 else at
-        return data[at:at + n].ljust(n, b"\x90")
+        while True:
+            data = lot.choice(self.programs if origin == "many" or lot.random() < 0.5 else self.files)
+            at = lot.randrange(max(1, len(data) - n))
+            if origin == "many":  # what compilers put everywhere
+                at = lot.choice([0x40, 0x4e]) if lot.random() < 0.5 else at
+            if len(data) >= at + n and tells_something(data[at:at + n]):
+                return data[at:at + n]
+
+
+def tells_something(data):
+    """Blanks and zeros alone are nobody's signature."""
+    return len(set(data)) > len(data) // 2 and data.count(0) <= len(data) // 3
 
 
 def invented(lot, n):
@@ -97,10 +105,10 @@ def text_pattern(source, origin):
 
 def hex_pattern(source, origin):
     lot = source.lot
-    code = source.code(origin, lot.choice([6, 8, 10, 12, 16, 20, 24, 32]))
+    code = source.code(origin, lot.choices([6, 8, 10, 12, 16, 20, 24, 32], [1, 3, 4, 4, 5, 5, 4, 4])[0])
     tokens = [f"{b:02X}" for b in code]
     if lot.random() < 0.62:  # as many have wildcards
-        for at in lot.sample(range(2, len(tokens) - 1), k=max(1, len(tokens) // 7)):
+        for at in lot.sample(range(2, len(tokens) - 1), k=max(1, len(tokens) // 9)):
             kind = lot.random()
             byte = tokens[at][:2]
             tokens[at] = ("??" if kind < 0.6 else byte[0] + "?" if kind < 0.8 else f"( {byte} | {lot.randrange(256):02X} )" if kind < 0.92
@@ -140,12 +148,16 @@ def base64_pattern(source, origin):
 class Rule:
     def __init__(self, source, name, origin):
         self.source, self.name, self.origin = source, name, origin
-        self.strings, self.longest = [], 0
+        self.strings, self.runs, self.sure = [], [], 0
 
     def add(self, maker, origin=None):
         text, run = maker(self.source, origin or self.origin)
         self.strings.append(f"\t\t$s{len(self.strings)} = {text}\n")
-        self.longest = max(self.longest, run)
+        self.runs.append(run)
+
+    def needing(self, k):
+        """k of the strings have to be there: whichever they are, the longest of them has so many bytes."""
+        self.sure = sorted(self.runs)[k - 1]
 
     def text(self, condition, kind="rule"):
         strings = f"\tstrings:\n{''.join(self.strings)}" if self.strings else ""
@@ -159,9 +171,11 @@ def header(lot):
 
 def of_strings(rule, lot):
     n = len(rule.strings)
-    if rule.origin == "many":  # one of them alone tells nothing, so nobody asks for that
-        return "all of them"
-    return lot.choice(["any of them", "all of them", f"{min(2, n)} of them", f"{max(1, n - 1)} of ($s*)"])
+    # One text that stands in many files alone tells nothing, so nobody asks for that.
+    text, k = ("all of them", n) if rule.origin == "many" else lot.choice(
+        [("any of them", 1), ("all of them", n), (f"{min(2, n)} of them", min(2, n)), (f"{max(1, n - 1)} of ($s*)", max(1, n - 1))])
+    rule.needing(k)
+    return text
 
 
 def plain_rule(rule, lot, makers):
@@ -181,11 +195,13 @@ def make(source, group, name, origin):
     if group == "of":
         for _ in range(lot.randint(4, 9)):
             rule.add(text_pattern, lot.choice(["nowhere", origin]))
+        rule.needing(2)
         return rule, rule.text(lot.choice([f"3 of them and {header(lot)}true", "2 of ($s0, $s1, $s2) or 3 of them", "60% of them",
                                            "(1 of ($s0, $s1) and 1 of ($s2, $s3)) or all of them"]))
     if group == "for":
         for _ in range(lot.randint(1, 3)):
             rule.add(lot.choice([text_pattern, hex_pattern]))
+        rule.needing(1)
         return rule, rule.text(lot.choice([
             "for any of them : ( @ < 4096 )", "for all of them : ( # > 0 )", "$s0 at 0 or #s0 > 2" if len(rule.strings) == 1 else "any of them in (0..filesize)",
             "for any i in (1..#s0) : (@s0[i] > 64)" + "".join(f" and $s{i}" for i in range(1, len(rule.strings))),
@@ -219,7 +235,7 @@ def referring(source, rule, origin):
     base = Rule(source, rule.name + "_base", origin)
     base.add(text_pattern)
     rule.add(lot.choice([text_pattern, hex_pattern]))
-    rule.longest = max(rule.longest, base.longest)
+    rule.sure = max(rule.runs[0], base.runs[0])
     if lot.random() < 0.5:
         return base.text("any of them", "private rule") + rule.text(f"{base.name} and any of them")
     return base.text("uint16(0) == 0x5A4D and any of them", "global rule") + rule.text("any of them")
@@ -249,7 +265,7 @@ def compiles(text):
 
 def all_rules(source, count):
     lot = source.lot
-    rows = [{"name": "needle_" + n["name"], "group": "needle", "origin": "needle", "longest": 9, "text": n["rule"] + "\n",
+    rows = [{"name": "needle_" + n["name"], "group": "needle", "origin": "needle", "sure": 9, "text": n["rule"] + "\n",
              "files": n["files"]} for n in source.needles]
     groups = [group for group, share in GROUPS.items() for _ in range(max(1, round(share * count / 100)))]
     for number, group in enumerate(groups):
@@ -259,7 +275,7 @@ def all_rules(source, count):
             text = with_imports(text)
             if compiles(text):
                 break
-        rows.append({"name": rule.name, "group": group, "origin": origin, "longest": rule.longest, "text": text})
+        rows.append({"name": rule.name, "group": group, "origin": origin, "sure": rule.sure, "text": text})
     return rows
 
 

@@ -143,7 +143,7 @@ class Bench:
         rows, f = self.rows, self.figures
         share = [r["bytes"] / self.hunted_bytes for r in rows]
         files = [r["files"] / len(self.hunted) for r in rows]
-        long = [r["bytes"] / self.hunted_bytes for r in rows if r["longest"] >= 8]
+        long = [r["bytes"] / self.hunted_bytes for r in rows if r["sure"] >= 8]
         ratios = [r["plain_s"] / r["job_s"] for r in rows]
         slow = [r["name"] for r in rows if r["job_s"] > 1.1 * r["plain_s"] + self.fixed]
         pairs = sum(r["matches"] for r in rows)
@@ -257,7 +257,7 @@ class Bench:
     # ---- The end ----
 
     def write(self):
-        names = ("name", "group", "origin", "longest", "matches", "files", "bytes", "job_s", "plain_s")
+        names = ("name", "group", "origin", "sure", "matches", "files", "bytes", "job_s", "plain_s")
         (self.work / f"{self.args.size}-rules.tsv").write_text("\t".join(names) + "\n" + "".join(
             "\t".join(f"{row[n]:.4f}" if isinstance(row[n], float) else str(row[n]) for n in names) + "\n" for row in self.rows))
         table = "| | |\n| --- | --- |\n" + "".join(f"| {name} | {shown(value)} |\n" for name, value in self.figures.items())
