@@ -39,11 +39,11 @@ class Job:
 
     @property
     def rules(self):
-        return f"// job {self.number}\nrule all {{ condition: filesize >= 0 }}\n" + "".join(
+        return f"// job {self.number}\nrule any_file {{ condition: filesize >= 0 }}\n" + "".join(
             f'rule has_{WORDS.index(w)} {{ strings: $a = "{w}" condition: $a }}\n' for w in self.words)
 
     def pairs(self, contents):
-        return {(sha, "all") for sha in contents} | {
+        return {(sha, "any_file") for sha in contents} | {
             (sha, f"has_{WORDS.index(w)}") for sha, data in contents.items() for w in self.words if w.encode() in data}
 
 
