@@ -25,7 +25,7 @@ SETTLE_S = 240
 UPLOADS_MAX_A_ROUND, JOBS_MAX_A_ROUND = 60, 3  # the check looks at each pair of them
 BIG_BYTES = (2 << 20) + 70_000  # of several chunks
 # Segments come and merge at once.
-SETTINGS = ("--unpack-depth-max=0", "--index-docs-min=5", "--index-seconds=1", "--index-merge-fan=2")
+SETTINGS = ("--unpack-depth-max=0", "--retrohunt-matches-max=1000000", "--index-seconds=0", "--index-merge-fan=2")
 
 
 @dataclass

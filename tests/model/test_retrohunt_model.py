@@ -30,7 +30,7 @@ JOBS_AT_ONCE = 4
 FILES_MAX = 2500  # of one server: the judge scans each of them for each job
 SETTLE_S = 120
 # Segments are written at once and merged often.
-SETTINGS = ("--unpack-depth-max=0", "--log-requests=false", "--retrohunt-matches-max=1000000")
+SETTINGS = ("--unpack-depth-max=0", "--log-requests=false", "--retrohunt-matches-max=1000000", "--index-seconds=0", "--index-merge-fan=2")
 
 
 class World:
