@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "build" / "dev" / "tests" / "model" / "index_candidates"
 SECONDS = float(os.environ.get("RECALL_SECONDS", "10"))
 SEED = int(os.environ.get("RECALL_SEED") or 0) or random.SystemRandom().randrange(1, 1 << 30)
-SOURCES, SAMPLES, BIG = 40, 300, 3
+SOURCES, SAMPLES, BIG = 30, 250, 3
 
 
 def files_for(r, sources, programs):
