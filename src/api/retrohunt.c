@@ -295,6 +295,47 @@ void post_retrohunt_job(struct http_request *req, void *arg)
 	http_request_resume(req);
 }
 
+/* ---- What one would cost ---- */
+
+static void job_estimated(struct str attributes, int rc, const struct err *err, struct str messages,
+			  void *arg)
+{
+	struct http_request *req = arg;
+	struct answer a;
+
+	if (rc) {
+		job_fail(req, rc, err, messages);
+	} else {
+		answer_begin(&a, NULL, req, NULL);
+		json_key(&a.json, "data");
+		json_obj(&a.json);
+		json_kv_z(&a.json, "type", "retrohunt_estimate");
+		json_key(&a.json, "attributes");
+		json_raw(&a.json, attributes);
+		json_obj_end(&a.json);
+		answer_send(&a);
+	}
+	http_request_resume(req);
+}
+
+void post_retrohunt_estimate(struct http_request *req, void *arg)
+{
+	AUTO(json_drop) json_t *root = NULL;
+	struct api *api = arg;
+	struct retrohunt_new ask;
+	struct err err;
+	int rc;
+
+	if (!read_new(req, &root, &ask))
+		return;
+	http_request_suspend(req);
+	rc = retrohunt_estimate(api->svc, &ask, job_estimated, req, &err);
+	if (!rc)
+		return;
+	job_fail(req, rc, &err, STR(""));
+	http_request_resume(req);
+}
+
 /* ---- One ---- */
 
 int retrohunt_find(struct api *api, int64_t user_id, struct str id, struct arena *arena,

@@ -31,6 +31,7 @@ struct creation {
 	struct arena *arena;
 	struct retrohunt_new ask; /* checked, in the arena */
 	struct ruleset_compiled compiled;
+	struct plan *plan;
 	struct str messages;
 	bool charged;
 	retrohunt_done done;
@@ -204,6 +205,7 @@ static int creation_apply(struct sql_conn *conn, struct write_req *req, struct e
 static void creation_free(struct creation *c)
 {
 	scan_rules_unref(c->compiled.rules);
+	plan_unref(c->plan);
 	arena_free(c->arena);
 	free(c);
 }
@@ -232,7 +234,7 @@ static void creation_written(struct write_req *req, int rc, const struct err *er
 	} else {
 		if (c->row.ruleset_id)
 			liveset_changed(c->svc);
-		retro_admit(c->svc, &c->row, c->compiled.rules);
+		retro_admit(c->svc, &c->row, c->compiled.rules, c->plan);
 		log_record(LOG_INFO, "retrohunt_created", LOG_Z("job", c->name),
 			   LOG_I64("user_id", c->user.id), LOG_I64("files", c->row.files));
 	}
@@ -243,6 +245,7 @@ static void creation_written(struct write_req *req, int rc, const struct err *er
 static int creation_compile(struct creation *c, struct err *err)
 {
 	TRY(retro_compile_new(c->svc, c->ask.rules, c->arena, &c->compiled, &c->messages, err));
+	c->plan = retro_plan_of(c->compiled.rules);
 	TRY(usage_charge_one(c->svc, &c->user, QUOTA_RETROHUNT_JOBS_MONTH, err));
 	c->charged = true;
 	c->req.apply = creation_apply;

@@ -8,11 +8,14 @@
 #include "hunt.h"
 
 enum {
-	REST_MS = 200,  /* between tries at what failed */
-	YIELD_MS = 10,  /* … and between looks whether Livehunt still has clients waiting */
-	YIELD_MAX = 50, /* looks in a row: half a second, then a batch goes on beside it */
+	PLANNING_MAX = 2, /* tasks of a job that are planned at a time */
+	REST_MS = 200,    /* between tries at what failed */
+	YIELD_MS = 10,    /* … and between looks whether Livehunt still has clients waiting */
+	YIELD_MAX = 50,   /* looks in a row: half a second, then a batch goes on beside it */
 	LOAD_ARENA_MAX = 4 << 20, /* a row with 1 MB of rules */
 };
+
+#define RATE_FADES 0.98 /* for each batch: fifty of them count */
 
 /* ---- Jobs ---- */
 
@@ -25,12 +28,13 @@ static void job_free(struct retro_job *job)
 		retro_task_free(t);
 	}
 	scan_rules_unref(job->rules);
+	plan_unref(job->plan);
 	free(job->text);
 	free(job);
 }
 
 static struct retro_job *job_new(struct retrohunt *e, const struct retrohunt_row *row,
-				 struct scan_rules *rules)
+				 struct scan_rules *rules, struct plan *plan)
 {
 	struct retro_job *job = mem_must_zalloc(sizeof *job);
 
@@ -49,10 +53,13 @@ static struct retro_job *job_new(struct retrohunt *e, const struct retrohunt_row
 	job->begun_bytes = row->done.bytes;
 	job->done = row->done;
 	job->more = true;
-	if (rules)
+	if (rules) {
 		job->rules = scan_rules_ref(rules);
-	else
+		job->asks_facts = scan_rules_asks_facts(rules);
+		job->plan = plan ? plan_ref(plan) : NULL;
+	} else {
 		job->text = mem_must_dup(row->rules.p, row->rules.n + 1);
+	}
 	job->stop = row->status == RETROHUNT_ROW_ABORTING;
 	return job;
 }
@@ -69,14 +76,15 @@ static uint64_t used_least(const struct retrohunt *e)
 	return least == UINT64_MAX ? 0 : least;
 }
 
-void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules)
+void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules,
+		 struct plan *plan)
 {
 	struct retrohunt *e = svc->retrohunt;
 	struct retro_job *job;
 
 	if (!e || !e->worker_count)
 		return;
-	job = job_new(e, row, rules);
+	job = job_new(e, row, rules, plan);
 	lock_take(&e->lock);
 	job->used_us = used_least(e);
 	job->next = e->jobs;
@@ -153,6 +161,25 @@ bool retro_live(struct service *svc, int64_t job_id, struct retro_live *ret)
 	return job != NULL;
 }
 
+void retro_rate_add(struct retrohunt *e, int64_t bytes, int64_t us)
+{
+	lock_take(&e->lock);
+	e->rate_bytes = RATE_FADES * e->rate_bytes + (double)bytes;
+	e->rate_us = RATE_FADES * e->rate_us + (double)us;
+	lock_drop(&e->lock);
+}
+
+double retro_rate(struct service *svc)
+{
+	struct retrohunt *e = svc->retrohunt;
+	double rate;
+
+	lock_take(&e->lock);
+	rate = e->rate_us > 0 ? e->rate_bytes / e->rate_us : 0;
+	lock_drop(&e->lock);
+	return rate;
+}
+
 bool retro_is_stopping(struct retrohunt *e)
 {
 	bool stopping;
@@ -187,28 +214,32 @@ struct step {
 	size_t from, to; /* items */
 };
 
-/* So many plans wait for their batches at most: each may hold a list of its range. */
-static unsigned planned_max(const struct retrohunt *e)
-{
-	return e->worker_count + 1;
-}
-
 /* Items from `from` that are one batch. */
-static size_t batch_end(const struct retro_task *t, size_t from)
+static size_t batch_end(const struct retro_job *job, const struct retro_task *t, size_t from)
 {
+	size_t files_max = job->asks_facts ? RETRO_BATCH_FACTS : SCAN_MANY_MAX;
+	unsigned packs = 1;
 	uint64_t bytes = 0;
 	size_t to = from;
 
-	while (to < t->item_count && to - from < RETRO_BATCH_FILES &&
-	       (to == from || bytes + t->items[to].len <= RETRO_BATCH_BYTES))
+	while (to < t->item_count && to - from < files_max &&
+	       (to == from || bytes + t->items[to].len <= RETRO_BATCH_BYTES)) {
+		if (to > from && t->items[to].pack != t->items[to - 1].pack &&
+		    ++packs > SCAN_MANY_FILES)
+			break;
 		bytes += t->items[to++].len;
+	}
 	return to;
 }
 
+/*
+ * A batch where there is one; else a plan, so that its batches follow, or a claim. Plans
+ * are made when they are needed: each may be a list of its whole range.
+ */
 static struct step step_of(const struct retro_job *job)
 {
 	struct step plan = { .kind = STEP_NONE };
-	unsigned planned = 0, claimed = 0;
+	unsigned planning = 0;
 
 	if (job->ending || job->over)
 		return plan;
@@ -217,17 +248,16 @@ static struct step step_of(const struct retro_job *job)
 	if (!job->rules)
 		return (struct step){ .kind = job->compiling ? STEP_NONE : STEP_COMPILE };
 	for (struct retro_task *t = job->tasks; t; t = t->next) {
-		claimed++;
-		planned += t->state != RETRO_CLAIMED;
+		planning += t->state == RETRO_PLANNING;
 		if (t->state == RETRO_PLANNED && t->item_next < t->item_count)
 			return (struct step){ STEP_VERIFY, t, t->item_next,
-					      batch_end(t, t->item_next) };
+					      batch_end(job, t, t->item_next) };
 		if (t->state == RETRO_CLAIMED && !plan.task)
 			plan = (struct step){ .kind = STEP_PLAN, .task = t };
 	}
-	if (plan.task && planned < planned_max(job->engine))
+	if (plan.task && planning < PLANNING_MAX)
 		return plan;
-	if (job->more && !job->claiming && claimed < planned_max(job->engine))
+	if (job->more && !job->claiming && !plan.task)
 		return (struct step){ .kind = STEP_CLAIM };
 	return (struct step){ .kind = STEP_NONE };
 }
@@ -518,6 +548,7 @@ static void worker_run(void *arg)
 		worker_leave(w, clock_mono_us(clock_system()) - since_us);
 	}
 	retro_child_bury(w);
+	scan_found_release(&w->found);
 	scan_result_release(&w->result);
 }
 
@@ -556,7 +587,7 @@ static int jobs_load(struct service *svc, struct sql_conn *conn, struct err *err
 			struct retrohunt_row row;
 
 			TRY(retrohunt_row_by_id(conn, ids[i], arena, &row, err));
-			retro_admit(svc, &row, NULL);
+			retro_admit(svc, &row, NULL, NULL);
 			after = ids[i];
 		}
 	} while (n == sizeof ids / sizeof ids[0]);

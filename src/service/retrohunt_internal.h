@@ -1,5 +1,7 @@
 #ifndef SERVICE_RETROHUNT_INTERNAL_H
 #define SERVICE_RETROHUNT_INTERNAL_H
+#include "index/plan.h"
+#include "scan/many.h"
 #include "service/retrohunt.h"
 #include "service_internal.h"
 #include "store/meta_retrohunt.h"
@@ -26,12 +28,12 @@
  *                         after a restart      task by task      limit, abort, harm
  */
 enum {
-	RETRO_CLAIM_MAX = 4,     /* tasks claimed in one transaction */
-	RETRO_LEASE_S = 3600,    /* one process owns the folder: leases end with it */
-	RETRO_JOBS_MAX = 1000,   /* open ones, of all users together */
-	RETRO_HARM_MAX = 100,    /* files that may harm a scanner before the job gives up */
-	RETRO_SKIPS_KEPT = 1000, /* files named as skipped of one task; more are counted */
-	RETRO_BATCH_FILES = 64,
+	RETRO_CLAIM_MAX = 4,          /* tasks claimed in one transaction */
+	RETRO_LEASE_S = 3600,         /* one process owns the folder: leases end with it */
+	RETRO_JOBS_MAX = 1000,        /* open ones, of all users together */
+	RETRO_HARM_MAX = 100,         /* files that may harm a scanner before the job gives up */
+	RETRO_SKIPS_KEPT = 1000,      /* files named as skipped of one task; more are counted */
+	RETRO_BATCH_FACTS = 64,       /* files of a batch whose facts are in memory with it */
 	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */
 	RETRO_AROUND_MAX = 256,       /* containers around a file in which a match is told */
 };
@@ -86,7 +88,9 @@ struct retro_job {
 	int64_t begun_bytes;
 	/* under the lock */
 	char *text;               /* of its rules, until they are compiled; owned */
-	struct scan_rules *rules; /* NULL until then */
+	struct scan_rules *rules; /* NULL until then; the next two with them */
+	struct plan *plan;        /* NULL: every file must be looked at */
+	bool asks_facts;          /* rules ask for more than a file's bytes */
 	bool compiling, claiming, ending;
 	bool more;                  /* there may be unclaimed tasks */
 	struct retro_task *tasks;   /* claimed ones, in order */
@@ -108,6 +112,7 @@ struct retro_worker {
 	struct retro_job *job;    /* under the lock: what it is in */
 	unsigned slot_last;       /* of the child, that was loaded last */
 	struct scan_result result;
+	struct scan_found found;
 };
 
 struct retrohunt {
@@ -118,6 +123,7 @@ struct retrohunt {
 	/* under the lock */
 	struct retro_job *jobs;
 	size_t job_count;
+	double rate_bytes, rate_us; /* of batches, older ones fading */
 	bool stopping;
 	unsigned worker_count;
 	struct retro_worker workers[RETROHUNT_WORKERS_MAX];
@@ -133,9 +139,10 @@ void retrohunt_free(struct service *svc); /* after the writer has stopped */
 unsigned retrohunt_workers(const struct service_options *options);
 /*
  * Begin a job that is in the database. `rules` may be NULL: they are compiled from the
- * row's text. Any thread, also the writer's.
+ * row's text. Takes references of its own. Any thread, also the writer's.
  */
-void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules);
+void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules,
+		 struct plan *plan);
 /* Is there room for another? */
 bool retro_has_room(struct service *svc);
 /* It was aborted or deleted: stop what is under way. false: nothing of it is. */
@@ -145,6 +152,10 @@ void retro_give_up(struct retro_job *job, const char *reason, const char *error)
 bool retro_is_stopping(struct retrohunt *e);
 /* Wait a moment, or until stopping, so as not to spin. */
 void retro_rest(struct retrohunt *e);
+/* A batch was scanned: so many bytes in so much time of its worker. */
+void retro_rate_add(struct retrohunt *e, int64_t bytes, int64_t us);
+/* Bytes that a worker scans in a microsecond, as measured lately; 0: never yet. */
+double retro_rate(struct service *svc);
 /* What of a job under way is decided, and since when. false: it is not under way. */
 struct retro_live {
 	struct retrohunt_done done;
@@ -170,6 +181,8 @@ void retro_job_of_row(struct service *svc, const struct retrohunt_row *row, bool
 /* The tasks of a new job. On the writer's connection. */
 MUST_USE int retro_tasks_make(struct sql_conn *conn, int64_t job_id, struct str corpus,
 			      int64_t last_id, struct err *err);
+/* What the rules ask of a sample; NULL: nobody knows. The caller's reference. */
+struct plan *retro_plan_of(const struct scan_rules *rules);
 /* Fill task->items, skips and done with what its range holds. */
 MUST_USE int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *err);
 /* Note that a file is not scanned. `is_failure`: it should have been. Under the lock, or alone. */

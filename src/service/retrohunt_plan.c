@@ -2,7 +2,12 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
+#include "corpus.h"
+#include "index/query.h"
+#include "store/meta_index.h"
 
 /* What a job looks at: its tasks, and which files of a task's range must be scanned. */
 
@@ -13,25 +18,83 @@ enum {
 
 /* ---- The tasks of a new job: on the writer's connection ---- */
 
+struct making {
+	struct sql_conn *conn;
+	int64_t job_id;
+	struct str corpus;
+	int64_t number; /* of the last task made */
+};
+
+static int make_task(struct making *m, int64_t first_id, int64_t last_id, struct err *err)
+{
+	const struct retrohunt_task_row task = { ++m->number, first_id, last_id };
+
+	return retrohunt_task_add(m->conn, m->job_id, &task, err);
+}
+
+/* Tasks for [first_id, last_id], which no segment covers: run by run, where there are files. */
+static int make_runs(struct making *m, int64_t first_id, int64_t last_id, struct err *err)
+{
+	int64_t run = last_id / FILE_RUN_IDS + 1;
+	bool found = first_id <= last_id;
+
+	while (found) {
+		int64_t first, last;
+
+		TRY(file_run_before(m->conn, m->corpus, run, &run, &found, err));
+		if (!found || (run + 1) * FILE_RUN_IDS <= first_id)
+			return 0;
+		first = run * FILE_RUN_IDS;
+		last = first + FILE_RUN_IDS - 1;
+		TRY(make_task(m, first < first_id ? first_id : first,
+			      last > last_id ? last_id : last, err));
+	}
+	return 0;
+}
+
+/* Are there files of the corpus in these runs? */
+static int range_has_files(struct making *m, int64_t first_id, int64_t last_id, bool *ret,
+			   struct err *err)
+{
+	int64_t run;
+
+	TRY(file_run_before(m->conn, m->corpus, last_id / FILE_RUN_IDS + 1, &run, ret, err));
+	*ret = *ret && run >= first_id / FILE_RUN_IDS;
+	return 0;
+}
+
+static int make_all(struct making *m, const struct segment_row *rows, size_t n, int64_t last_id,
+		    struct err *err)
+{
+	bool has;
+
+	/* The newest first: that is what is looked at first, too. */
+	for (size_t i = n; i-- > 0;) {
+		if (rows[i].first_id > last_id)
+			continue;
+		TRY(make_runs(m, rows[i].last_id + 1, last_id, err));
+		if (rows[i].last_id < last_id)
+			last_id = rows[i].last_id;
+		TRY(range_has_files(m, rows[i].first_id, last_id, &has, err));
+		if (has)
+			TRY(make_task(m, rows[i].first_id, last_id, err));
+		last_id = rows[i].first_id - 1;
+	}
+	return make_runs(m, 1, last_id, err);
+}
+
 int retro_tasks_make(struct sql_conn *conn, int64_t job_id, struct str corpus, int64_t last_id,
 		     struct err *err)
 {
-	struct retrohunt_task_row task = { .number = 0 };
-	int64_t run = last_id / FILE_RUN_IDS + 1;
-	bool found;
+	struct making m = { .conn = conn, .job_id = job_id, .corpus = corpus };
+	struct segment_row *rows;
+	size_t n;
+	int rc;
 
-	/* The newest first: that is what is looked at first, too. */
-	for (;;) {
-		TRY(file_run_before(conn, corpus, run, &run, &found, err));
-		if (!found)
-			return 0;
-		task.number++;
-		task.first_id = run * FILE_RUN_IDS;
-		task.last_id = task.first_id + FILE_RUN_IDS - 1;
-		if (task.last_id > last_id)
-			task.last_id = last_id;
-		TRY(retrohunt_task_add(conn, job_id, &task, err));
-	}
+	TRY(segment_rows(conn, &rows, &n, err));
+	rc = make_all(&m, rows, n, last_id, err);
+	free(rows);
+	return rc;
 }
 
 /* ---- A task's files ---- */
@@ -79,18 +142,23 @@ static int items_grow(struct retro_task *task, size_t *cap, struct err *err)
 	return 0;
 }
 
-/* One file of the range: to be verified, or too large for it. */
-static int take_file(struct retro_job *job, struct retro_task *task,
-		     const struct retrohunt_file_row *file, size_t *cap, struct err *err)
+static void skip_large(const struct retro_job *job, struct retro_task *task, int64_t file_id,
+		       uint64_t size)
 {
-	uint64_t max = job->engine->svc->options.hunt_bytes_max;
 	char reason[128];
 
-	if (file->size > max) {
-		snprintf(reason, sizeof reason,
-			 "the file has %llu bytes, files above %llu are not hunted",
-			 (unsigned long long)file->size, (unsigned long long)max);
-		retro_task_skip(task, file->id, reason, false);
+	snprintf(reason, sizeof reason, "the file has %llu bytes, files above %llu are not hunted",
+		 (unsigned long long)size,
+		 (unsigned long long)job->engine->svc->options.hunt_bytes_max);
+	retro_task_skip(task, file_id, reason, false);
+}
+
+/* One file of the range: to be verified, or too large for it. */
+static int take_file(const struct retro_job *job, struct retro_task *task,
+		     const struct retrohunt_file_row *file, size_t *cap, struct err *err)
+{
+	if (file->size > job->engine->svc->options.hunt_bytes_max) {
+		skip_large(job, task, file->id, file->size);
 		decide(task, file->size);
 		return 0;
 	}
@@ -111,25 +179,121 @@ static int compare_places(const void *a_, const void *b_)
 	return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-/* Every file of the range, from the database. */
-static int plan_direct(struct retro_job *job, struct retro_task *task, struct sql_conn *conn,
-		       struct retrohunt_file_row *rows, struct err *err)
+static bool goes_on(void *arg)
 {
-	int64_t after = task->row.first_id - 1;
-	size_t n, cap = 0;
+	const struct retro_job *job = arg;
+
+	return !job->stop && !retro_is_stopping(job->engine);
+}
+
+/* ---- Without a segment ---- */
+
+/* What reading a range needs. */
+struct reading {
+	struct sql_conn *conn;
+	struct retrohunt_file_row *rows; /* READ_FILES of them */
+	size_t cap;                      /* of the task's items */
+};
+
+/* Every file of the range, from the database. */
+static int plan_direct(struct retro_job *job, struct retro_task *task, int64_t first_id,
+		       int64_t last_id, struct reading *r, struct err *err)
+{
+	int64_t after = first_id - 1;
+	size_t n;
 
 	do {
-		if (job->stop || retro_is_stopping(job->engine))
+		if (!goes_on(job))
 			return err_set(err, ERR_CLOSED, "the job is over");
-		TRY(retrohunt_range_files(conn, str_of(job->corpus), after, task->row.last_id, rows,
+		TRY(retrohunt_range_files(r->conn, str_of(job->corpus), after, last_id, r->rows,
 					  READ_FILES, &n, err));
 		for (size_t i = 0; i < n; i++)
-			TRY(take_file(job, task, &rows[i], &cap, err));
+			TRY(take_file(job, task, &r->rows[i], &r->cap, err));
 		if (n)
-			after = rows[n - 1].id;
+			after = r->rows[n - 1].id;
 	} while (n == READ_FILES);
 	return 0;
 }
+
+/* ---- By the index ---- */
+
+struct plan *retro_plan_of(const struct scan_rules *rules)
+{
+	struct str bytes = scan_rules_plan(rules);
+	struct plan *plan = NULL;
+	struct err err;
+
+	if (bytes.n && plan_new(&plan, bytes.p, bytes.n, &err) != 0)
+		log_event(LOG_WARN, "plan_refused", LOG_Z("error", err.msg));
+	return plan;
+}
+
+/* All files of the part are decided now, but for those that the plan leaves: count, and skip. */
+static void decide_part(struct retro_job *job, struct retro_task *task,
+			const struct corpus_part *part, enum segment_corpus corpus)
+{
+	const int64_t *ids = segment_file_ids(part->segment);
+	const uint64_t *sizes = segment_sizes(part->segment);
+	const uint8_t *corpora = segment_corpora(part->segment);
+	uint64_t max = job->engine->svc->options.hunt_bytes_max;
+
+	for (uint32_t d = 0; d < segment_docs(part->segment); d++) {
+		if (ids[d] < part->first_id || ids[d] > part->last_id || corpora[d] != corpus ||
+		    corpus_is_dead(part, d))
+			continue;
+		if (sizes[d] > max)
+			skip_large(job, task, ids[d], sizes[d]);
+		decide(task, sizes[d]);
+	}
+}
+
+static int take_candidates(struct retro_task *task, struct segment *seg,
+			   const struct query_answer *answer, struct reading *r, struct err *err)
+{
+	for (uint32_t i = 0; i < answer->count; i++) {
+		struct segment_doc doc;
+
+		segment_doc_get(seg, answer->candidates[i].doc, &doc);
+		TRY(items_grow(task, &r->cap, err));
+		task->items[task->item_count++] = (struct retro_item){ .file_id = doc.file_id,
+								       .offset = doc.offset,
+								       .len = (uint32_t)doc.size,
+								       .pack = doc.pack };
+		task->done.files--;
+		task->done.bytes -= (int64_t)doc.size;
+	}
+	return 0;
+}
+
+static int plan_segment(struct retro_job *job, struct retro_task *task,
+			const struct corpus_part *part, struct reading *r, struct err *err)
+{
+	static const uint8_t one_group[PLAN_RULES_MAX] = { 0 };
+	const struct query_filter filter = {
+		.corpus = strcmp(job->corpus, "goodware") == 0 ? SEGMENT_GOODWARE : SEGMENT_MAIN,
+		.first_id = part->first_id,
+		.last_id = part->last_id,
+		.end_s = job->end_s ? job->end_s : INT64_MAX,
+		.size_max = job->engine->svc->options.hunt_bytes_max,
+		.dead = part->dead,
+		.groups = one_group,
+		.features_version = job->engine->svc->options.index.features_version,
+		.goes_on = goes_on,
+		.arg = job,
+	};
+	struct query_answer answer;
+	int rc;
+
+	TRY(query_run(job->plan, part->segment, &filter, &answer, err));
+	metric_add(METRIC_retrohunt_candidates_total, answer.count);
+	metric_add(METRIC_retrohunt_indexed_total, (int64_t)answer.counters.docs);
+	decide_part(job, task, part, filter.corpus);
+	rc = take_candidates(task, part->segment, &answer, r, err);
+	query_answer_release(&answer);
+	return rc;
+}
+
+/* ---- A task ---- */
 
 static void task_reset(struct retro_task *task)
 {
@@ -141,19 +305,36 @@ static void task_reset(struct retro_task *task)
 	task->done = (struct retrohunt_done){ 0 };
 }
 
+static int plan_range(struct retro_job *job, struct retro_task *task,
+		      const struct corpus_snapshot *snapshot, struct reading *r, struct err *err)
+{
+	int64_t at = task->row.first_id;
+	struct corpus_part part;
+
+	while (corpus_snapshot_next(snapshot, &at, task->row.last_id, &part)) {
+		if (part.segment && job->plan)
+			TRY(plan_segment(job, task, &part, r, err));
+		else
+			TRY(plan_direct(job, task, part.first_id, part.last_id, r, err));
+	}
+	return 0;
+}
+
 int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *err)
 {
 	struct service *svc = job->engine->svc;
-	struct retrohunt_file_row *rows;
-	struct sql_conn *conn;
+	struct corpus_snapshot *snapshot;
+	struct reading r = { .cap = 0 };
 	int rc;
 
 	task_reset(task);
-	TRY(sql_reader_take(&conn, svc->db, err));
-	rows = mem_must_zalloc(READ_FILES * sizeof *rows);
-	rc = plan_direct(job, task, conn, rows, err);
-	free(rows);
-	sql_reader_give(svc->db, conn);
+	TRY(sql_reader_take(&r.conn, svc->db, err));
+	r.rows = mem_must_zalloc(READ_FILES * sizeof *r.rows);
+	snapshot = corpus_snapshot_take(svc);
+	rc = plan_range(job, task, snapshot, &r, err);
+	corpus_snapshot_free(snapshot);
+	free(r.rows);
+	sql_reader_give(svc->db, r.conn);
 	if (rc == 0 && task->item_count)
 		qsort(task->items, task->item_count, sizeof *task->items, compare_places);
 	return rc;

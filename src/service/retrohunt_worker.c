@@ -1,4 +1,4 @@
-#include "retrohunt_internal.h"
+#include "retrohunt_batch.h"
 
 #include <stdio.h>
 
@@ -54,11 +54,15 @@ int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err
 						 .entity = STR("file"),
 						 .retrohunt = true };
 	struct ruleset_compiled made = { 0 };
+	struct plan *plan;
 	struct str messages;
 
 	TRY(ruleset_compile(w->engine->svc, &ask, arena, &made, &messages, err));
+	plan = retro_plan_of(made.rules);
 	lock_take(&w->engine->lock);
 	job->rules = made.rules;
+	job->asks_facts = scan_rules_asks_facts(made.rules);
+	job->plan = plan;
 	free(STEAL(job->text));
 	lock_drop(&w->engine->lock);
 	return 0;
@@ -66,29 +70,7 @@ int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err
 
 /* ---- A batch ---- */
 
-struct batch_item {
-	const struct retro_item *item;
-	bool is_left_out; /* gone, or out of the job's time */
-	struct scan_facts facts;
-	struct pack_file *pack;
-};
-
-struct batch {
-	struct retro_worker *w;
-	struct retro_job *job;
-	struct retro_task *task;
-	struct arena *arena;
-	struct batch_item items[RETRO_BATCH_FILES];
-	size_t n;
-	unsigned slot;     /* of the child, with the job's rules */
-	size_t sent, done; /* items before those are sent, answered */
-	ptrdiff_t alone;   /* this item was to blame once: it is scanned by itself */
-	struct retro_hit *hits;
-	size_t hit_count, hit_cap;
-	struct retrohunt_done sum;
-};
-
-static bool batch_must_end(const struct batch *b)
+bool batch_must_end(const struct batch *b)
 {
 	return b->job->stop || retro_is_stopping(b->w->engine);
 }
@@ -120,20 +102,38 @@ static int load_item(struct batch *b, struct sql_conn *conn, struct batch_item *
 	return 0;
 }
 
+/* Is the file in the job's time? Where rules need no facts that is all there is to know. */
+static int look_item(struct batch *b, struct sql_conn *conn, struct batch_item *item,
+		     struct err *err)
+{
+	const struct retro_job *job = b->job;
+	struct retrohunt_subject subject;
+	bool found;
+
+	TRY(retrohunt_subject(conn, item->item->file_id, &subject, &found, err));
+	item->is_left_out = !found || (job->start_s && subject.last_submission_s < job->start_s) ||
+			    (job->end_s && subject.last_submission_s > job->end_s);
+	return 0;
+}
+
 static int batch_load(struct batch *b, struct err *err)
 {
+	bool facts = b->job->asks_facts;
 	struct service *svc = b->w->engine->svc;
 	struct sql_conn *conn;
 	int rc = 0;
 
+	if (!facts && !b->job->start_s && !b->job->end_s)
+		return 0; /* whether they are there is seen when they match */
 	TRY(sql_reader_take(&conn, svc->db, err));
 	for (size_t i = 0; i < b->n && rc == 0; i++)
-		rc = load_item(b, conn, &b->items[i], err);
+		rc = facts ? load_item(b, conn, &b->items[i], err)
+			   : look_item(b, conn, &b->items[i], err);
 	sql_reader_give(svc->db, conn);
 	return rc;
 }
 
-static void skip_item(struct batch *b, const struct batch_item *item, const char *reason)
+void batch_skip(struct batch *b, const struct batch_item *item, const char *reason)
 {
 	struct retrohunt *e = b->w->engine;
 
@@ -145,13 +145,13 @@ static void skip_item(struct batch *b, const struct batch_item *item, const char
 }
 
 /* The file harmed the scanner, by itself. */
-static void blame_item(struct batch *b, const struct batch_item *item, const char *reason)
+void batch_blame(struct batch *b, const struct batch_item *item, const char *reason)
 {
 	struct retrohunt *e = b->w->engine;
 	char text[160];
 	bool enough;
 
-	skip_item(b, item, reason);
+	batch_skip(b, item, reason);
 	metric_add(METRIC_retrohunt_harm_total, 1);
 	log_event(LOG_WARN, "retrohunt_file_skipped", LOG_Z("job", b->job->name),
 		  LOG_I64("file", item->item->file_id), LOG_Z("reason", reason));
@@ -165,7 +165,7 @@ static void blame_item(struct batch *b, const struct batch_item *item, const cha
 	retro_give_up(b->job, "scanner_failures", text);
 }
 
-static void count_item(struct batch *b, const struct batch_item *item, bool verified)
+void batch_count(struct batch *b, const struct batch_item *item, bool verified)
 {
 	b->sum.files++;
 	b->sum.bytes += item->item->len;
@@ -185,12 +185,15 @@ static int flush_hits(struct batch *b, struct err *err)
 	return n ? retro_tell(b->job, b->task, b->hits, n, false, err) : 0;
 }
 
-static int keep_hit(struct batch *b, const struct batch_item *item, const struct scan_hit *hit,
-		    const struct scan_rule *rule, struct err *err)
+int batch_hit(struct batch *b, const struct batch_item *item, const struct scan_hit *hit,
+	      struct err *err)
 {
+	const struct scan_rule *rule = scan_rules_at(b->job->rules, hit->rule);
 	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
 	const struct pack_locator at = { item->item->pack, item->item->offset, item->item->len };
 
+	if (rule->is_private)
+		return 0;
 	if (b->hit_count == b->hit_cap) {
 		size_t cap = b->hit_cap ? 2 * b->hit_cap : 32;
 		struct retro_hit *bigger = arena_must(b->arena, cap * sizeof *bigger);
@@ -205,20 +208,16 @@ static int keep_hit(struct batch *b, const struct batch_item *item, const struct
 				  hit->match_count, err));
 	b->hits[b->hit_count++] = (struct retro_hit){ item->item->file_id, rule,
 						      arena_str(b->arena, buf_str(&snippet)) };
-	return 0;
+	return b->hit_count >= RETRO_STEP_HITS ? flush_hits(b, err) : 0;
 }
 
 static int take_hits(struct batch *b, const struct batch_item *item, struct err *err)
 {
 	const struct scan_result *result = &b->w->result;
 
-	for (size_t i = 0; i < result->hit_count; i++) {
-		const struct scan_rule *rule = scan_rules_at(b->job->rules, result->hits[i].rule);
-
-		if (!rule->is_private)
-			TRY(keep_hit(b, item, &result->hits[i], rule, err));
-	}
-	return b->hit_count >= RETRO_STEP_HITS ? flush_hits(b, err) : 0;
+	for (size_t i = 0; i < result->hit_count; i++)
+		TRY(batch_hit(b, item, &result->hits[i], err));
+	return 0;
 }
 
 /* ---- Through the child ---- */
@@ -254,7 +253,7 @@ static bool batch_send(struct batch *b, struct err *err)
 		if (item->is_left_out) {
 			if (scan_pending(b->w->child))
 				break; /* answers come in order */
-			count_item(b, item, false);
+			batch_count(b, item, false);
 			b->done = ++b->sent;
 			continue;
 		}
@@ -264,8 +263,8 @@ static bool batch_send(struct batch *b, struct err *err)
 		if (rc) {
 			if (scan_pending(b->w->child))
 				break;
-			skip_item(b, item, err->msg);
-			count_item(b, item, false);
+			batch_skip(b, item, err->msg);
+			batch_count(b, item, false);
 			b->done = ++b->sent;
 			continue;
 		}
@@ -283,8 +282,8 @@ static void batch_accuse(struct batch *b, int rc, const char *cause)
 	if (struck || batch_must_end(b))
 		return; /* it proves nothing */
 	if (rc == -ERR_TIMEOUT || b->alone == (ptrdiff_t)b->done) {
-		blame_item(b, item, cause);
-		count_item(b, item, false);
+		batch_blame(b, item, cause);
+		batch_count(b, item, false);
 		b->done++;
 		b->alone = ALONE_NONE;
 	} else {
@@ -313,8 +312,8 @@ static int batch_recv(struct batch *b, struct err *err)
 			return err_set(err, ERR_CLOSED, "the job is over");
 	}
 	if (rc)
-		skip_item(b, item, cause.msg);
-	count_item(b, item, rc == 0);
+		batch_skip(b, item, cause.msg);
+	batch_count(b, item, rc == 0);
 	if (b->alone == (ptrdiff_t)b->done)
 		b->alone = ALONE_NONE;
 	b->done++;
@@ -343,32 +342,39 @@ static int child_ready(struct batch *b, struct err *err)
 	return scan_load(b->w->child, b->slot, b->job->rules, err);
 }
 
+bool batch_child(struct batch *b)
+{
+	struct err err;
+
+	if (child_ready(b, &err) == 0)
+		return true;
+	retro_child_bury(b->w);
+	if (!batch_must_end(b)) {
+		log_event(LOG_WARN, "scan_child_failed", LOG_Z("error", err.msg));
+		retro_rest(b->w->engine);
+	}
+	return false;
+}
+
 static int batch_run(struct batch *b, struct err *err)
 {
 	while (b->done < b->n) {
 		if (batch_must_end(b))
 			return err_set(err, ERR_CLOSED, "the job is over");
-		if (!b->w->child || !scan_pending(b->w->child)) {
-			if (child_ready(b, err) != 0) {
-				retro_child_bury(b->w);
-				retro_rest(b->w->engine);
-				continue;
-			}
-		}
-		if (!batch_send(b, err)) {
-			if (!scan_pending(b->w->child)) {
-				retro_child_bury(b->w);
-				b->sent = b->done;
-				continue;
-			}
+		if ((!b->w->child || !scan_pending(b->w->child)) && !batch_child(b))
+			continue;
+		if (!batch_send(b, err) && !scan_pending(b->w->child)) {
+			retro_child_bury(b->w);
+			b->sent = b->done;
+			continue;
 		}
 		if (scan_pending(b->w->child))
 			TRY(batch_recv(b, err));
 	}
-	return flush_hits(b, err);
+	return 0;
 }
 
-static void batch_count(struct batch *b)
+static void batch_sum(struct batch *b)
 {
 	struct retrohunt *e = b->w->engine;
 	struct retrohunt_done *sums[] = { &b->task->done, &b->job->done };
@@ -389,27 +395,35 @@ void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_ta
 	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt batch", BATCH_ARENA_MAX);
 	struct batch *b = arena_must(arena, sizeof *b);
 	struct err err;
+	int64_t since_us = clock_mono_us(clock_system());
 	int rc;
 
-	REQUIRE(to > from && to - from <= RETRO_BATCH_FILES);
+	REQUIRE(to > from && to - from <= SCAN_MANY_MAX);
 	*b = (struct batch){ .w = w,
 			     .job = job,
 			     .task = task,
 			     .arena = arena,
+			     .items = arena_must(arena, (to - from) * sizeof *b->items),
 			     .n = to - from,
 			     .alone = ALONE_NONE };
 	for (size_t i = 0; i < b->n; i++)
-		b->items[i].item = &task->items[from + i];
+		b->items[i] = (struct batch_item){ .item = &task->items[from + i] };
 	while ((rc = batch_load(b, &err)) != 0 && !batch_must_end(b)) {
 		log_event(LOG_WARN, "retrohunt_waits", LOG_Z("job", job->name),
 			  LOG_Z("error", err.msg));
 		retro_rest(w->engine);
 	}
 	if (rc == 0)
-		rc = batch_run(b, &err);
+		rc = job->asks_facts ? batch_run(b, &err) : batch_run_many(b, &err);
+	if (rc == 0)
+		rc = flush_hits(b, &err);
 	if (w->child && scan_pending(w->child))
 		retro_child_bury(w); /* given up in the middle */
 	batch_put_packs(b);
-	if (rc == 0)
-		batch_count(b);
+	if (rc)
+		return;
+	batch_sum(b);
+	if (b->sum.verified_files)
+		retro_rate_add(w->engine, b->sum.verified_bytes,
+			       clock_mono_us(clock_system()) - since_us);
 }

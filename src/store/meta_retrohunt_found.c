@@ -156,21 +156,62 @@ int retrohunt_watch_of(struct sql_conn *conn, int64_t ruleset_id, struct retrohu
 
 static const char TOTAL[] = "SELECT coalesce(sum(files), 0), coalesce(sum(bytes), 0) FROM file_run "
 			    "WHERE corpus = ?1";
+static const char RUNS_TOTAL[] = "SELECT coalesce(sum(files), 0), coalesce(sum(bytes), 0) FROM "
+				 "file_run WHERE corpus = ?1 AND run BETWEEN ?2 AND ?3";
+static const char EDGE_TOTAL[] = "SELECT count(*), coalesce(sum(size), 0) FROM file WHERE "
+				 "id BETWEEN ?2 AND ?3 AND corpus = ?1";
 static const char RANGE[] = "SELECT id, size, pack_offset, pack FROM file WHERE id > ?1 AND "
 			    "id <= ?2 AND corpus = ?3 ORDER BY id LIMIT ?4";
 static const char SUBJECT[] = "SELECT sha256, last_submission_s FROM file WHERE id = ?1";
 
-int file_runs_total(struct sql_conn *conn, struct str corpus, int64_t *ret_files,
-		    int64_t *ret_bytes, struct err *err)
+/* Two sums. */
+static int sums(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
+		int64_t *ret_files, int64_t *ret_bytes, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	bool row;
 
-	TRY(sql_start(&q, conn, TOTAL, err, SQL_TEXT(corpus)));
+	TRY(sql_start_vals(&q, conn, text, vals, n, err));
 	TRY(sql_next(&q, &row, err));
 	REQUIRE(row);
 	*ret_files = sql_i64(&q, 0);
 	*ret_bytes = sql_i64(&q, 1);
+	return 0;
+}
+
+int file_runs_total(struct sql_conn *conn, struct str corpus, int64_t *ret_files,
+		    int64_t *ret_bytes, struct err *err)
+{
+	return sums(conn, TOTAL, SQL_VALS(SQL_TEXT(corpus)), ret_files, ret_bytes, err);
+}
+
+int file_runs_range(struct sql_conn *conn, struct str corpus, int64_t first_id, int64_t last_id,
+		    int64_t *ret_files, int64_t *ret_bytes, struct err *err)
+{
+	/* Whole runs, and ids before and behind them. */
+	int64_t first_run = (first_id + FILE_RUN_IDS - 1) / FILE_RUN_IDS;
+	int64_t last_run = (last_id + 1) / FILE_RUN_IDS - 1;
+	int64_t files, bytes;
+
+	if (first_run > last_run)
+		return sums(conn, EDGE_TOTAL,
+			    SQL_VALS(SQL_TEXT(corpus), SQL_I64(first_id), SQL_I64(last_id)),
+			    ret_files, ret_bytes, err);
+	TRY(sums(conn, RUNS_TOTAL,
+		 SQL_VALS(SQL_TEXT(corpus), SQL_I64(first_run), SQL_I64(last_run)), ret_files,
+		 ret_bytes, err));
+	TRY(sums(conn, EDGE_TOTAL,
+		 SQL_VALS(SQL_TEXT(corpus), SQL_I64(first_id),
+			  SQL_I64(first_run * FILE_RUN_IDS - 1)),
+		 &files, &bytes, err));
+	*ret_files += files;
+	*ret_bytes += bytes;
+	TRY(sums(conn, EDGE_TOTAL,
+		 SQL_VALS(SQL_TEXT(corpus), SQL_I64((last_run + 1) * FILE_RUN_IDS),
+			  SQL_I64(last_id)),
+		 &files, &bytes, err));
+	*ret_files += files;
+	*ret_bytes += bytes;
 	return 0;
 }
 

@@ -191,6 +191,10 @@ enum {
 /* All files of a corpus that are there now. */
 MUST_USE int file_runs_total(struct sql_conn *conn, struct str corpus, int64_t *ret_files,
 			     int64_t *ret_bytes, struct err *err);
+/* Of those with ids in a range, both included. Counts single files at its ends only. */
+MUST_USE int file_runs_range(struct sql_conn *conn, struct str corpus, int64_t first_id,
+			     int64_t last_id, int64_t *ret_files, int64_t *ret_bytes,
+			     struct err *err);
 /* The last run before that one in which a corpus has files. */
 MUST_USE int file_run_before(struct sql_conn *conn, struct str corpus, int64_t run, int64_t *ret,
 			     bool *ret_found, struct err *err);

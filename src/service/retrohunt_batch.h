@@ -1,0 +1,65 @@
+#ifndef SERVICE_RETROHUNT_BATCH_H
+#define SERVICE_RETROHUNT_BATCH_H
+#include "retrohunt_internal.h"
+#include "scan/many.h"
+
+/*
+ * A batch: files that one worker verifies with one child. Rules that ask for facts need
+ * those of each file and are scanned one by one (retrohunt_worker.c); all others go
+ * many in one message (retrohunt_many.c).
+ */
+struct batch_item {
+	const struct retro_item *item;
+	bool is_left_out; /* gone, or out of the job's time */
+	/* of those that are scanned one by one */
+	struct scan_facts facts;
+	struct pack_file *pack;
+	/* of many */
+	uint16_t file; /* of the batch's */
+	enum {
+		ITEM_TODO,
+		ITEM_ALONE, /* it may have harmed a child: it is scanned by itself, once */
+		ITEM_DONE
+	} state;
+};
+
+struct batch {
+	struct retro_worker *w;
+	struct retro_job *job;
+	struct retro_task *task;
+	struct arena *arena;
+	struct batch_item *items;
+	size_t n;
+	unsigned slot; /* of the child, with the job's rules */
+	struct retro_hit *hits;
+	size_t hit_count, hit_cap;
+	struct retrohunt_done sum;
+	/* one by one */
+	size_t sent, done; /* items before those are sent, answered */
+	ptrdiff_t alone;   /* this item was to blame once: it is scanned by itself */
+	/* many */
+	struct pack_file *packs[SCAN_MANY_FILES];
+	int files[SCAN_MANY_FILES];
+	unsigned file_count;
+};
+
+/* The job is over, or the service stops: what is found counts no more. */
+bool batch_must_end(const struct batch *b);
+/* A living child with the job's rules; rests where that fails. false: try again. */
+bool batch_child(struct batch *b);
+/* The item was not scanned, through nobody's harm. */
+void batch_skip(struct batch *b, const struct batch_item *item, const char *reason);
+/* It harmed the scanner, by itself. */
+void batch_blame(struct batch *b, const struct batch_item *item, const char *reason);
+/* It is decided; `verified`: by the scanner. */
+void batch_count(struct batch *b, const struct batch_item *item, bool verified);
+/*
+ * Keep one hit; commits when many have gathered. ERR_CLOSED: the job is over; else what
+ * keeps the hit from being told.
+ */
+MUST_USE int batch_hit(struct batch *b, const struct batch_item *item, const struct scan_hit *hit,
+		       struct err *err);
+
+/* All items, many at a time. ERR_CLOSED: given up in the middle. */
+MUST_USE int batch_run_many(struct batch *b, struct err *err);
+#endif
