@@ -90,8 +90,8 @@ static void put_progress(struct json *j, const struct retrohunt_job *job)
 {
 	json_kv_z(j, "status", retrohunt_status_name(job->status));
 	json_key(j, "progress");
-	if (job->progress >= 100)
-		json_i64(j, 100);
+	if (job->progress <= 0 || job->progress >= 100)
+		json_i64(j, (int64_t)job->progress); /* as recorded: whole numbers at both ends */
 	else
 		json_f64(j, job->progress);
 	if (job->eta_s >= 0)

@@ -198,6 +198,37 @@ static void put_rule(struct json *j, const struct estimate *e, uint32_t index)
 	json_obj_end(j);
 }
 
+/* Where nothing is known of the rules each may match any file. */
+static void put_unknown_rule(struct json *j, const struct estimate *e, const struct scan_rule *rule)
+{
+	const struct query_left none = { 0 };
+
+	json_obj(j);
+	json_kv_str(j, "name", rule->name);
+	put_note(j, false, PLAN_NOTE_UNKNOWN);
+	put_left(j, e, &none);
+	json_kv_bool(j, "slow", false);
+	json_key(j, "strings");
+	json_arr(j);
+	json_arr_end(j);
+	json_obj_end(j);
+}
+
+static void put_rules(struct json *j, const struct estimate *e)
+{
+	uint32_t n = e->plan ? plan_rules(e->plan) : scan_rules_count(e->compiled.rules);
+
+	json_key(j, "rules");
+	json_arr(j);
+	for (uint32_t i = 0; i < n; i++) {
+		if (e->plan)
+			put_rule(j, e, i);
+		else
+			put_unknown_rule(j, e, scan_rules_at(e->compiled.rules, i));
+	}
+	json_arr_end(j);
+}
+
 /* The names of those that make it slow, or of all where nothing is known of them. */
 static void put_slow(struct json *j, const struct estimate *e)
 {
@@ -233,11 +264,7 @@ static int write_answer(struct estimate *e, struct str *ret, struct err *err)
 	json_key(&j, "seconds");
 	json_f64(&j, seconds_of(e, files, bytes));
 	put_slow(&j, e);
-	json_key(&j, "rules");
-	json_arr(&j);
-	for (uint32_t i = 0; e->plan && i < plan_rules(e->plan); i++)
-		put_rule(&j, e, i);
-	json_arr_end(&j);
+	put_rules(&j, e);
 	json_obj_end(&j);
 	json_end(&j);
 	TRY(buf_check(&out, "the estimate", err));

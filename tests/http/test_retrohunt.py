@@ -461,6 +461,111 @@ def test_jobs_share_the_machine(api):
     api.delete(f"{PATH}/{long['id']}")
 
 
+# ---- The index ----
+
+
+@pytest.fixture(scope="module")
+def indexed(weir_bin, tmp_path_factory):
+    """(server, key, {mark: files}): a hundred files in several segments, and some that hold a mark."""
+    import weirtest
+
+    one = weirtest.Server(weir_bin, tmp_path_factory.mktemp("indexed"), "--index-seconds=0", "--index-segment-files-max=40")
+    key = one.user("hunter")
+    api = one.start().api(key)
+    marks = {}
+    for i in range(4):
+        mark = marker()
+        marks[mark] = fill(api, mark, 3, os.urandom(2000))
+        for _ in range(25):
+            api.upload(os.urandom(3000))
+    large = api.upload(os.urandom(3 << 20) + next(iter(marks)).encode())
+    api.wait_analysis(large)
+    wait_for(lambda: estimate(api, rules_for(marker()))["not_indexed_files"] == 0, 60, "not all files are indexed")
+    yield one, key, marks
+    one.stop()
+    assert not one.new_errors()
+
+
+def estimate(api, rules, **attributes):
+    response = api.post(f"{PATH}/estimate", json={"data": {"type": "retrohunt_job",
+                                                           "attributes": {"rules": rules, **attributes}}})
+    assert response.status_code == 200, response.text
+    return response.json()["data"]["attributes"]
+
+
+def test_only_candidates_are_scanned(indexed):
+    server, key, marks = indexed
+    api = server.api(key)
+    first = next(iter(marks))
+    for mark, files in marks.items():
+        job, attributes = run(api, rules_for(mark))
+        found = set(matching(api, job))
+        assert files <= found and len(found) == 3 + (mark == first)
+        assert len(found) <= attributes["verified_files"] < 20 < attributes["total_files"] == 113
+        assert attributes["verified_bytes"] < attributes["scanned_bytes"] == attributes["total_bytes"]
+
+
+def test_rules_that_narrow_nothing_run_too(indexed):
+    server, key, _ = indexed
+    api = server.api(key)
+    job, attributes = run(api, "rule every_second { condition: uint8(100) % 2 == 0 or uint8(100) % 2 == 1 }")
+    assert attributes["num_matching_files"] + 12 >= attributes["verified_files"] == 113  # small ones have no byte 100
+    assert len(matching(api, job)) == attributes["num_matching_files"] > 90
+
+
+def test_files_that_arrive_after_indexing_are_looked_at(indexed):
+    server, key, _ = indexed
+    api = server.api(key)
+    mark = marker()
+    files = fill(api, mark, 2)
+    job, _ = run(api, rules_for(mark))
+    assert set(matching(api, job)) == files
+    admin = server.api(server.someone("admin"))
+    for sha256 in files:
+        assert admin.delete(f"/files/{sha256}").status_code == 200
+    job, _ = run(api, rules_for(mark))
+    assert matching(api, job) == []
+
+
+def test_an_estimate(indexed):
+    server, key, marks = indexed
+    api = server.api(key)
+    mark = list(marks)[1]
+    rules = f'''rule narrow {{ strings: $a = "{mark}" $b = {{ 41 ?? 42 }} condition: $a }}
+        rule wide_open {{ condition: uint8(100) > 3 }}'''
+    jobs = len(api.get(PATH).json()["data"])
+    got = estimate(api, rules)
+    assert len(api.get(PATH).json()["data"]) == jobs  # no job is made
+    assert got["corpus"] == "main" and got["number_of_rules"] == 2 and got["seconds"] > 0
+    assert got["not_indexed_files"] == 0 and got["candidate_files"] == got["total_files"]
+    assert got["candidate_bytes"] == got["total_bytes"]
+    narrow, wide_open = got["rules"]
+    assert narrow["name"] == "narrow" and narrow["narrows"] is True and narrow["slow"] is False
+    assert 3 <= narrow["candidate_files"] < 20
+    a, b = narrow["strings"]
+    assert (a["name"], a["narrows"], a["candidate_files"] >= 3) == ("$a", True, True)
+    assert b["name"] == "$b" and b["narrows"] is False and b["note"]
+    assert wide_open["narrows"] is False and wide_open["slow"] is True and wide_open["note"]
+    assert got["slow_rules"] == ["wide_open"]
+    alone = estimate(api, rules_for(mark))
+    assert alone["candidate_files"] < 20 and alone["slow_rules"] == []
+
+
+def test_an_estimate_of_what_is_not_indexed(make_server):
+    server = make_server("--index=false")
+    key = server.user("hunter")
+    api = server.start().api(key)
+    fill(api, marker(), 4)
+    got = estimate(api, rules_for(marker()))
+    assert got["not_indexed_files"] == got["candidate_files"] == got["total_files"] == 4
+    assert got["rules"][0]["candidate_files"] == 4
+    assert estimate(api, rules_for(marker()), corpus="goodware")["total_files"] == 0
+    for attributes, text in (({"rules": "rule r { condition: $a }"}, "unknown pattern"), ({"rules": "rule r"}, "syntax error"),
+                             ({"rules": rules_for("xyzzy"), "corpus": "x"}, "Valid corpora"), ({}, '"rules" is required')):
+        response = api.post(f"{PATH}/estimate", json={"data": {"type": "retrohunt_job", "attributes": attributes}})
+        assert_error(response, 400, "InvalidArgumentError", text)
+
+
 # ---- Trouble ----
 
 

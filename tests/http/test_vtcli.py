@@ -243,3 +243,26 @@ def test_errors_are_told(vt):
                        (("hunting", "ruleset", "list", "-f", "nothing:1"), "nothing")):
         done = foreign.run([vt.binary, "--host", vt.base, "-k", vt.key, *args], vt.home)
         assert text in done.stdout + done.stderr, (args, done.stdout, done.stderr)
+
+
+def test_retrohunt_from_start_to_delete(vt, api):
+    mark = marker()
+    files = {api.hunt(f"{mark} {i}".encode()) for i in range(3)}
+    identifier = vt("retrohunt", "start", rules_file(vt, rules_for(mark))).strip()
+    assert re.fullmatch(r"\w+-\d+", identifier)
+    wait_for(lambda: vt.json("retrohunt", identifier)[0]["status"] == "finished", 30, "it has not ended")
+    (listed,) = vt.json("retrohunt", "list")
+    assert (listed["_id"], listed["num_matches"], listed["progress"]) == (identifier, 3, 100)
+    assert {f["_id"] for f in vt.json("retrohunt", "matches", identifier)} == files
+    assert vt("retrohunt", "list") and vt.ids("retrohunt", "list") == [identifier]
+    vt("retrohunt", "delete", identifier)
+    assert vt.ids("retrohunt", "list") == []
+
+
+def test_retrohunt_is_aborted(vt, api):
+    for i in range(30):
+        api.upload(marker().encode())
+    slow = "rule slow { condition: for all i in (1..3000000) : ((i * 7) % 5 < 8) and filesize == 7 }"
+    identifier = vt("retrohunt", "start", rules_file(vt, slow)).strip()
+    vt("retrohunt", "abort", identifier)
+    wait_for(lambda: vt.json("retrohunt", identifier)[0]["status"] == "aborted", 10, "it goes on")

@@ -443,3 +443,29 @@ def test_the_filters_of_the_snippets_verbatim(client, flood):
     ]
     for text, count in rows:
         assert client.get_json("/ioc_stream", params={"filter": text})["meta"]["count"] == count, text
+
+
+# ---- Retrohunt ----
+
+JOBS = "/intelligence/retrohunt_jobs"
+
+
+def test_retrohunt_jobs_are_objects_and_iterators(client):
+    mark = marker()
+    files = {scan(client, f"{mark} {i}".encode()).id.split("-")[1] for i in range(5)}
+    made = client.post_object(JOBS, obj=vt.Object("retrohunt_job", obj_attributes={"rules": rules_for(mark), "corpus": "main"}))
+    assert made.type == "retrohunt_job" and made.status == "starting" and made.creation_date.year >= 2020
+    job = weirtest.wait_for(lambda: finished_job(client, made.id), 30, "it has not ended")
+    assert (job.num_matches, job.progress, job.complete) == (5, 100, True)
+    assert made.creation_date <= job.start_date <= job.finish_date
+    assert [j.id for j in client.iterator(JOBS, params={"filter": "status:finished"}, batch_size=2)] == [job.id]
+    found = list(client.iterator(f"{JOBS}/{job.id}/matching_files", batch_size=2))
+    assert {f.id for f in found} == files and found[0].context_attributes["rule_name"] == "found_0"
+    assert client.get_object(f"{JOBS}/{{}}/owner", job.id).type == "user"
+    assert client.delete(f"{JOBS}/{job.id}").status == 200
+    assert list(client.iterator(JOBS)) == []
+
+
+def finished_job(client, identifier):
+    job = client.get_object(JOBS + "/{}", identifier)
+    return job if job.status == "finished" else None
