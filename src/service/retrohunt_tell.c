@@ -21,7 +21,8 @@ struct tell_req {
 	const struct retro_task *task;
 	const struct retro_hit *hits;
 	size_t n;
-	bool ends; /* the task with them */
+	bool ends;                  /* the task with them */
+	struct retrohunt_done done; /* of the job so far, should it end early */
 	/* outcome */
 	bool over; /* the job has ended with it */
 };
@@ -180,6 +181,7 @@ static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *
 		TRY(tell_hit(conn, job, &r->hits[i], now_s, &full, err));
 	if (full) {
 		r->over = true;
+		TRY(retrohunt_row_set_done(conn, job->id, &r->done, err));
 		return retrohunt_row_end(conn, job->id, RETROHUNT_ROW_FINISHED, STR("match_limit"),
 					 STR(""), now_s, err);
 	}
@@ -204,8 +206,14 @@ static int commit(struct retro_job *job, struct write_req *req, struct err *err)
 
 	for (;;) {
 		rc = writer_call(e->svc->writer, req, err);
-		if (rc == 0 || rc == -ERR_CLOSED || retro_is_stopping(e))
-			return rc == 0 ? 0 : err_set(err, ERR_CLOSED, "the job is over");
+		if (rc == 0)
+			return 0;
+		if (rc == -ERR_CLOSED || retro_is_stopping(e)) {
+			lock_take(&e->lock);
+			job->stop |= !e->stopping; /* somebody aborted or deleted it */
+			lock_drop(&e->lock);
+			return err_set(err, ERR_CLOSED, "the job is over");
+		}
 		log_event(LOG_WARN, "retrohunt_waits", LOG_Z("job", job->name),
 			  LOG_Z("error", err->msg));
 		failures += rc != -ERR_BUSY && rc != -ERR_NO_SPACE && rc != -ERR_IO;
@@ -218,6 +226,17 @@ static int commit(struct retro_job *job, struct write_req *req, struct err *err)
 	}
 }
 
+/* How far it is, for one that ends before all is done. */
+static struct retrohunt_done done_of(struct retro_job *job)
+{
+	struct retrohunt_done done;
+
+	lock_take(&job->engine->lock);
+	done = job->done;
+	lock_drop(&job->engine->lock);
+	return done;
+}
+
 int retro_tell(struct retro_job *job, const struct retro_task *task, const struct retro_hit *hits,
 	       size_t n, bool ends, struct err *err)
 {
@@ -228,6 +247,7 @@ int retro_tell(struct retro_job *job, const struct retro_task *task, const struc
 				      .task = task,
 				      .hits = hits,
 				      .n = now,
+				      .done = done_of(job),
 				      .ends = ends && now == n };
 
 		/* A client may be waiting for the end of a short job. */
@@ -249,14 +269,20 @@ int retro_tell(struct retro_job *job, const struct retro_task *task, const struc
 struct end_req {
 	struct write_req req; /* first */
 	struct retro_job *job;
+	struct retrohunt_done done;
 };
 
 static int end_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
-	struct retro_job *job = ((struct end_req *)req)->job;
+	const struct end_req *r = (const struct end_req *)req;
+	struct retro_job *job = r->job;
 	int64_t now_s = clock_unix_s(job->engine->svc->clock);
-	bool gave_up = job->reason[0] != 0;
+	bool gave_up = job->reason[0] != 0, live;
 
+	TRY(retrohunt_is_open(conn, job->id, &live, err));
+	if (!live)
+		return 0; /* it had ended in another way */
+	TRY(retrohunt_row_set_done(conn, job->id, &r->done, err));
 	return retrohunt_row_end(
 		conn, job->id, gave_up ? RETROHUNT_ROW_FINISHED : RETROHUNT_ROW_ABORTED,
 		gave_up ? str_of(job->reason) : STR("aborted"), str_of(job->error), now_s, err);
@@ -264,7 +290,9 @@ static int end_apply(struct sql_conn *conn, struct write_req *req, struct err *e
 
 int retro_end(struct retro_job *job, struct err *err)
 {
-	struct end_req r = { .req = { .apply = end_apply, .lane = LANE_API }, .job = job };
+	struct end_req r = { .req = { .apply = end_apply, .lane = LANE_API },
+			     .job = job,
+			     .done = done_of(job) };
 
 	TRY(writer_call(job->engine->svc->writer, &r.req, err));
 	background_wake(job->engine->svc); /* one that was deleted is swept now */

@@ -257,7 +257,32 @@ int retrohunt_is_live(struct sql_conn *conn, int64_t id, bool *ret, struct err *
 	return 0;
 }
 
+static const char IS_OPEN[] = "SELECT 1 FROM retrohunt_job WHERE id = ?1 AND "
+			      "status IN ('starting', 'running', 'aborting')";
+
+int retrohunt_is_open(struct sql_conn *conn, int64_t id, bool *ret, struct err *err)
+{
+	int64_t open;
+
+	TRY(one_i64(conn, IS_OPEN, SQL_VALS(SQL_I64(id)), &open, err));
+	*ret = open != 0;
+	return 0;
+}
+
 /* ---- Changing ---- */
+
+static const char SET_DONE[] =
+	"UPDATE retrohunt_job SET files_done = ?2, bytes_done = ?3, verified_files = ?4, "
+	"verified_bytes = ?5, skipped = ?6, failed = ?7 WHERE id = ?1";
+
+int retrohunt_row_set_done(struct sql_conn *conn, int64_t id, const struct retrohunt_done *done,
+			   struct err *err)
+{
+	return sql_exec(conn, SET_DONE, err, SQL_I64(id), SQL_I64(done->files),
+			SQL_I64(done->bytes), SQL_I64(done->verified_files),
+			SQL_I64(done->verified_bytes), SQL_I64(done->skipped),
+			SQL_I64(done->failed));
+}
 
 int retrohunt_row_insert(struct sql_conn *conn, const struct retrohunt_row *row, int64_t *ret_id,
 			 struct err *err)

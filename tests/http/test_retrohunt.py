@@ -531,8 +531,8 @@ def test_an_estimate(indexed):
     server, key, marks = indexed
     api = server.api(key)
     mark = list(marks)[1]
-    rules = f'''rule narrow {{ strings: $a = "{mark}" $b = {{ 41 ?? 42 }} condition: $a }}
-        rule wide_open {{ condition: uint8(100) > 3 }}'''
+    rules = f'''rule narrow {{ strings: $a = "{mark}" $b = {{ 41 ?? 42 }} condition: $a and (#b < 1000) }}
+        rule wide_open {{ strings: $c = {{ 41 ?? 42 }} condition: not $c }}'''
     jobs = len(api.get(PATH).json()["data"])
     got = estimate(api, rules)
     assert len(api.get(PATH).json()["data"]) == jobs  # no job is made

@@ -19,6 +19,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "service/files.h"
+#include "service/retrohunt.h"
 #include "service/rulesets.h"
 #include "service/verify.h"
 
@@ -78,6 +79,7 @@ struct ledger {
 	int64_t rulesets[RUNS_MAX];
 	size_t ruleset_count;
 	int64_t users;
+	int64_t jobs, jobs_aborted, jobs_deleted;
 };
 
 struct run {
@@ -214,6 +216,45 @@ static void change_rulesets(struct run *r, const char *name)
 		wait_for(&a);
 }
 
+struct hunted {
+	struct answer answer;
+	char name[RETROHUNT_NAME_BYTES];
+};
+
+static void job_made(const struct retrohunt_job *job, int rc, const struct err *err,
+		     struct str messages, void *arg)
+{
+	struct hunted *h = arg;
+
+	(void)err;
+	(void)messages;
+	h->answer.rc = rc;
+	if (rc == 0)
+		memcpy(h->name, job->name, sizeof h->name);
+	h->answer.left = 0;
+}
+
+/* Nobody works at jobs here: one is made, aborted and deleted. */
+static void hunt_back(struct run *r)
+{
+	const struct retrohunt_new ask = { .rules = STR("rule a { condition: true }"),
+					   .keep_watching = true };
+	struct hunted h = { .answer = { .left = 1 } };
+	struct ledger *l = r->ledger;
+	struct user owner;
+	struct err err;
+
+	if (user_by_id(r->w->svc, r->owner, &owner, &err) != 0 ||
+	    retrohunt_create(r->w->svc, &owner, &ask, job_made, &h, &err) != 0)
+		return;
+	wait_for(&h.answer);
+	if (h.answer.rc)
+		return;
+	l->jobs++;
+	l->jobs_aborted += retrohunt_abort(r->w->svc, r->owner, str_of(h.name), NULL, &err) == 0;
+	l->jobs_deleted += retrohunt_delete(r->w->svc, r->owner, str_of(h.name), NULL, &err) == 0;
+}
+
 static void remove_one(struct run *r, size_t i)
 {
 	struct ledger *l = r->ledger;
@@ -241,6 +282,7 @@ static void work(struct run *r, enum kind kind, uint64_t n)
 	}
 	snprintf(text, sizeof text, "r%d.%llu", (int)kind, (unsigned long long)n);
 	change_rulesets(r, text);
+	hunt_back(r);
 	l->users += user_add(r->w->svc, str_of(text), ROLE_HUNTER, STR(""), NULL, key, &err) == 0;
 	if (first > 0 && !l->removal_asked[first - 1])
 		remove_one(r, first - 1);
@@ -288,6 +330,14 @@ static void check(struct run *r)
 			fail_msg("ruleset %zu is lost", i);
 	}
 	assert_true(world_i64(r->w, "SELECT count(*) FROM user") >= l->users);
+	assert_true(world_i64(r->w, "SELECT count(*) FROM retrohunt_job") >= l->jobs);
+	assert_true(
+		world_i64(r->w, "SELECT count(*) FROM retrohunt_job WHERE status = 'aborted'") >=
+		l->jobs_aborted);
+	assert_int_equal(world_i64(r->w,
+				   "SELECT count(*) FROM retrohunt_job j LEFT JOIN "
+				   "retrohunt_watch w ON w.job_id = j.id WHERE w.job_id IS NULL"),
+			 0);
 	CHECK_OK(service_verify(r->w->svc, &plain, &task, &verified, &err), &err);
 	assert_int_equal(task.findings, 0);
 }

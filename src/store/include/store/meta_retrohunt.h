@@ -12,7 +12,8 @@
  * Invariants, each within every transaction
  *  1. A job is open (starting, running, aborting) as long as it may have tasks; one that
  *     ended has none.
- *  2. files_done … failed of a job are sums over its tasks that are done.
+ *  2. files_done … failed of a job are sums over its tasks that are done; of one that
+ *     ended before, they say how far it was.
  *  3. matches and matching_files are the numbers of its rows in retrohunt_match.
  */
 
@@ -90,6 +91,11 @@ MUST_USE int retrohunt_open_ids(struct sql_conn *conn, int64_t after_id, int64_t
 				size_t *ret_n, struct err *err);
 /* How it stands: is it starting or running, and not deleted? */
 MUST_USE int retrohunt_is_live(struct sql_conn *conn, int64_t id, bool *ret, struct err *err);
+/* Has it not ended yet? */
+MUST_USE int retrohunt_is_open(struct sql_conn *conn, int64_t id, bool *ret, struct err *err);
+/* How far it is: for one that is to end before all its tasks are done. */
+MUST_USE int retrohunt_row_set_done(struct sql_conn *conn, int64_t id,
+				    const struct retrohunt_done *done, struct err *err);
 /* starting becomes running. */
 MUST_USE int retrohunt_row_start(struct sql_conn *conn, int64_t id, int64_t now_s, struct err *err);
 /*

@@ -1,0 +1,424 @@
+#include "accounts_world.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "service/files.h"
+#include "service/retrohunt.h"
+#include "service/verify.h"
+
+/* Jobs by the service's own calls, at a time that stands still. */
+
+enum {
+	FILES = 40,
+	LIST_ARENA_MAX = 64 << 20
+};
+
+struct fixture {
+	struct world *w;
+	char key[USER_KEY_CHARS + 1];
+	struct user ann; /* as of this service */
+	struct arena *arena;
+};
+
+static struct fixture *fixture_of(uint32_t workers)
+{
+	struct fixture *f = mem_must_zalloc(sizeof *f);
+	struct err err;
+
+	f->w = world_new();
+	f->w->options.workers = workers;
+	f->w->options.retrohunt_workers = 2;
+	f->w->options.index.on = false; /* the index is tested from outside */
+	world_open(f->w);
+	CHECK_OK(user_add(f->w->svc, STR("ann.b"), ROLE_HUNTER, STR(""), NULL, f->key, &err), &err);
+	CHECK_OK(user_authenticate(f->w->svc, str_of(f->key), &f->ann, &err), &err);
+	f->arena = arena_new("test", LIST_ARENA_MAX);
+	return f;
+}
+
+static int setup(void **state)
+{
+	*state = fixture_of(1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	arena_free(f->arena);
+	world_free(f->w);
+	free(f);
+	return 0;
+}
+
+static void put(struct fixture *f, const char *text, unsigned n)
+{
+	const struct upload_options options = { .lane = LANE_API,
+						.name = STR("a file"),
+						.corpus = STR("main"),
+						.interface = "api",
+						.bytes_max = 1 << 20 };
+	struct upload_outcome outcome;
+	char data[128];
+	struct err err;
+	int fd = memfd_create("sample", 0), len = snprintf(data, sizeof data, "%s %u", text, n);
+
+	assert_true(fd >= 0 && write(fd, data, (size_t)len) == len && lseek(fd, 0, SEEK_SET) == 0);
+	CHECK_OK(upload_fd(f->w->svc, &options, fd, &outcome, &err), &err);
+	close(fd);
+}
+
+static void put_many(struct fixture *f, const char *text, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		put(f, text, i);
+}
+
+/* ---- Jobs that are waited for ---- */
+
+struct outcome {
+	struct lock lock;
+	struct cond over;
+	bool is_over;
+	int rc;
+	struct err err;
+	char name[RETROHUNT_NAME_BYTES];
+	int64_t ruleset_id;
+};
+
+static void created(const struct retrohunt_job *job, int rc, const struct err *err,
+		    struct str messages, void *arg)
+{
+	struct outcome *o = arg;
+
+	(void)messages;
+	lock_take(&o->lock);
+	o->rc = rc;
+	if (rc)
+		o->err = *err;
+	else
+		memcpy(o->name, job->name, sizeof o->name);
+	o->ruleset_id = rc ? 0 : job->ruleset_id;
+	o->is_over = true;
+	cond_signal(&o->over);
+	lock_drop(&o->lock);
+}
+
+static int create(struct fixture *f, const struct retrohunt_new *ask, struct outcome *o)
+{
+	int rc;
+
+	*o = (struct outcome){ .is_over = false };
+	lock_init(&o->lock, LOCK_TEST);
+	cond_init(&o->over);
+	rc = retrohunt_create(f->w->svc, &f->ann, ask, created, o, &o->err);
+	lock_take(&o->lock);
+	while (rc == 0 && !o->is_over)
+		cond_wait(&o->over, &o->lock);
+	lock_drop(&o->lock);
+	cond_release(&o->over);
+	lock_release(&o->lock);
+	return rc ? rc : o->rc;
+}
+
+static struct retrohunt_job look(struct fixture *f, const char *name)
+{
+	struct retrohunt_job job;
+	struct err err;
+
+	CHECK_OK(retrohunt_get(f->w->svc, f->ann.id, str_of(name), f->arena, &job, &err), &err);
+	return job;
+}
+
+#define RULE(text) "rule found { strings: $a = \"" text "\" condition: $a }"
+
+static struct retrohunt_job run(struct fixture *f, struct retrohunt_new ask)
+{
+	struct outcome o;
+
+	CHECK_OK(create(f, &ask, &o), &o.err);
+	retrohunt_drain(f->w->svc);
+	return look(f, o.name);
+}
+
+static void reopen(struct fixture *f, uint32_t workers)
+{
+	struct err err;
+
+	service_close(f->w->svc);
+	f->w->options.workers = workers;
+	world_open(f->w);
+	CHECK_OK(user_authenticate(f->w->svc, str_of(f->key), &f->ann, &err), &err);
+}
+
+static void check_verifies(struct fixture *f)
+{
+	const struct verify_options plain = { .reclaim = false };
+	struct task task = { .findings = 0 };
+	struct verify_result r;
+	struct err err;
+
+	service_drain(f->w->svc);
+	CHECK_OK(service_verify(f->w->svc, &plain, &task, &r, &err), &err);
+	assert_int_equal(task.findings, 0);
+}
+
+/* ---- Tests ---- */
+
+static void a_job_finds_all_and_counts_exactly(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_job job;
+
+	put_many(f, "needle", FILES);
+	put_many(f, "haystack", FILES);
+	clock_fake_advance(&f->w->clock, INT64_C(10) * 1000000);
+	job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	assert_int_equal(job.status, RETROHUNT_FINISHED);
+	assert_true(job.complete && job.progress == 100 && job.eta_s == -1);
+	assert_int_equal(job.num_matches, FILES);
+	assert_int_equal(job.num_files, FILES);
+	assert_int_equal(job.files, 2 * FILES);
+	assert_int_equal(job.files_done, job.files);
+	assert_int_equal(job.bytes_done, job.bytes);
+	assert_int_equal(job.verified_files, job.files);
+	assert_int_equal(job.verified_bytes, job.bytes);
+	assert_int_equal(job.created_s, WORLD_START_S + 10);
+	assert_int_equal(job.started_s, WORLD_START_S + 10);
+	assert_int_equal(job.finished_s, WORLD_START_S + 10);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting WHERE source_kind = 2"),
+			 FILES);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM retrohunt_task"), 0);
+	check_verifies(f);
+}
+
+static void names_of_one_second_differ(void **state)
+{
+	struct fixture *f = *state;
+	char expected[RETROHUNT_NAME_BYTES];
+
+	for (int i = 0; i < 3; i++) {
+		struct retrohunt_job job =
+			run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+
+		snprintf(expected, sizeof expected, "ann_b-%d", WORLD_START_S + i);
+		assert_string_equal(job.name, expected);
+	}
+}
+
+static void what_a_dead_process_had_claimed_is_done(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_job job;
+	struct outcome o;
+
+	reopen(f, 0); /* nobody works at it */
+	put_many(f, "needle", FILES);
+	CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &o), &o.err);
+	assert_int_equal(look(f, o.name).status, RETROHUNT_STARTING);
+	world_exec(f->w, "UPDATE retrohunt_task SET lease_owner = 'x', lease_until_s = 1", NULL);
+	world_exec(f->w, "UPDATE retrohunt_job SET status = 'running', started_s = 1", NULL);
+	reopen(f, 1);
+	retrohunt_drain(f->w->svc);
+	job = look(f, o.name);
+	assert_int_equal(job.status, RETROHUNT_FINISHED);
+	assert_int_equal(job.num_matches, FILES);
+	assert_int_equal(job.started_s, 1);
+}
+
+/* As a crash leaves it that comes between the matches' commits and the task's. */
+static void what_was_told_is_not_told_again(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_job job;
+
+	put_many(f, "needle", FILES);
+	job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	service_drain(f->w->svc);
+	reopen(f, 0);
+	world_exec(
+		f->w,
+		"UPDATE retrohunt_job SET status = 'running', finished_s = NULL, files_done = 0, "
+		"bytes_done = 0, verified_files = 0, verified_bytes = 0",
+		NULL);
+	world_exec(f->w,
+		   "INSERT INTO retrohunt_task (job_id, number, first_id, last_id) "
+		   "SELECT id, 1, 1, last_id FROM retrohunt_job",
+		   NULL);
+	reopen(f, 1);
+	retrohunt_drain(f->w->svc);
+	job = look(f, job.name);
+	assert_int_equal(job.status, RETROHUNT_FINISHED);
+	assert_int_equal(job.num_matches, FILES);
+	assert_int_equal(job.files_done, FILES);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), FILES);
+	check_verifies(f);
+}
+
+static void the_limit_of_matches_is_exact(void **state)
+{
+	static const struct {
+		const char *name;
+		uint64_t limit;
+		bool complete;
+	} rows[] = { { "as many as there are", FILES, true },
+		     { "one fewer", FILES - 1, false },
+		     { "one", 1, false } };
+	struct fixture *f = *state;
+
+	put_many(f, "needle", FILES);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct retrohunt_job job;
+
+		f->w->options.retrohunt_matches_max = rows[i].limit;
+		reopen(f, 1);
+		job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+		if (job.num_matches != (int64_t)rows[i].limit || job.complete != rows[i].complete ||
+		    strcmp(job.reason, rows[i].complete ? "" : "match_limit") != 0)
+			fail_msg("%s: %lld matches, '%s'", rows[i].name, (long long)job.num_matches,
+				 job.reason);
+		assert_int_equal(job.status, RETROHUNT_FINISHED);
+	}
+	check_verifies(f);
+}
+
+static void a_deleted_job_leaves_its_name_and_its_notifications(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_job job;
+	struct err err;
+
+	put_many(f, "needle", FILES);
+	job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	CHECK_OK(retrohunt_delete(f->w->svc, f->ann.id, str_of(job.name), NULL, &err), &err);
+	assert_int_equal(
+		retrohunt_get(f->w->svc, f->ann.id, str_of(job.name), f->arena, &job, &err),
+		-ERR_NOT_FOUND);
+	while (world_i64(f->w, "SELECT deleted FROM retrohunt_job") != 2)
+		sched_yield();
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM retrohunt_match"), 0);
+	assert_int_equal(world_i64(f->w, "SELECT length(rules) FROM retrohunt_job"), 0);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), FILES);
+	/* The same second again: another name. */
+	job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	assert_int_equal(world_i64(f->w, "SELECT count(DISTINCT name) FROM retrohunt_job"), 2);
+	check_verifies(f);
+}
+
+static void time_range_is_of_the_last_submission(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_new ask = { .rules = STR(RULE("needle")) };
+
+	put_many(f, "needle old", FILES);
+	clock_fake_advance(&f->w->clock, INT64_C(1000) * 1000000);
+	put_many(f, "needle new", FILES);
+	put(f, "needle old", 0); /* sent again: its last submission is now */
+	ask.start_s = WORLD_START_S + 1000;
+	assert_int_equal(run(f, ask).num_matches, FILES + 1);
+	ask.start_s = 0;
+	ask.end_s = WORLD_START_S;
+	assert_int_equal(run(f, ask).num_matches, FILES - 1);
+	ask.start_s = WORLD_START_S + 1;
+	ask.end_s = WORLD_START_S + 999;
+	assert_int_equal(run(f, ask).num_matches, 0);
+}
+
+/* Bytes that are not there any more are named, and everything else is found. */
+static void a_truncated_pack_is_no_silent_miss(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_skip *skips;
+	struct retrohunt_job job;
+	struct err err;
+	char path[600];
+	int64_t cut;
+	size_t n;
+
+	put_many(f, "needle", FILES);
+	service_drain(f->w->svc);
+	cut = world_i64(f->w, "SELECT max(pack_offset) FROM file");
+	snprintf(path, sizeof path, "%s/packs/%010lld.pack", f->w->dir,
+		 (long long)world_i64(f->w, "SELECT max(pack) FROM file"));
+	assert_int_equal(truncate(path, cut), 0);
+	job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	assert_int_equal(job.num_matches, FILES - 1);
+	assert_false(job.complete);
+	assert_string_equal(job.reason, "skipped_files");
+	CHECK_OK(retrohunt_skipped(f->w->svc, job.id, 10, f->arena, &skips, &n, &err), &err);
+	assert_int_equal(n, 1);
+	assert_true(skips[0].reason.n > 0);
+}
+
+/* What had arrived by the snapshot is the job's, though it is analysed later. */
+static void what_waits_at_the_snapshot_is_told_by_the_job_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome o;
+
+	reopen(f, 0);
+	put_many(f, "needle", FILES);
+	CHECK_OK(create(f,
+			&(struct retrohunt_new){ .rules = STR(RULE("needle")),
+						 .keep_watching = true },
+			&o),
+		 &o.err);
+	assert_true(o.ruleset_id != 0);
+	put_many(f, "needle later", FILES);
+	reopen(f, 1);
+	service_drain(f->w->svc);
+	retrohunt_drain(f->w->svc);
+	assert_int_equal(look(f, o.name).num_matches, FILES);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting WHERE source_kind = 2"),
+			 FILES);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting WHERE source_kind = 1"),
+			 FILES);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM (SELECT 1 FROM sighting "
+					 "GROUP BY entity_id, rule HAVING count(*) > 1)"),
+			 0);
+}
+
+static void an_abort_with_nobody_at_work_ends_the_job(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome o;
+	struct err err;
+
+	reopen(f, 0);
+	CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &o), &o.err);
+	CHECK_OK(retrohunt_abort(f->w->svc, f->ann.id, str_of(o.name), NULL, &err), &err);
+	assert_int_equal(look(f, o.name).status, RETROHUNT_ABORTED);
+	CHECK_OK(retrohunt_abort(f->w->svc, f->ann.id, str_of(o.name), NULL, &err), &err);
+	assert_string_equal(look(f, o.name).reason, "aborted");
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_job_finds_all_and_counts_exactly, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(names_of_one_second_differ, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_a_dead_process_had_claimed_is_done, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(what_was_told_is_not_told_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_limit_of_matches_is_exact, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_deleted_job_leaves_its_name_and_its_notifications,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(time_range_is_of_the_last_submission, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_truncated_pack_is_no_silent_miss, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(what_waits_at_the_snapshot_is_told_by_the_job_alone,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(an_abort_with_nobody_at_work_ends_the_job, setup,
+						teardown),
+	};
+
+	WORLD_SCAN_CHILD(argc, argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
