@@ -291,10 +291,21 @@ struct engine_facts {
 	/* What file(1) adds to libmagic's description of an ELF file, which needs a file. */
 	struct engine_buffer magic_tail;
 	bool is_pie; /* "shared object" in that description should read "pie executable" */
+	/*
+	 * Hashes of what the engine's modules say of it and plans (engine_plan) ask for: rising,
+	 * each once, at most ENGINE_FEATURES_MAX. They are of version ENGINE_FEATURES_VERSION; a
+	 * plan may be held only against features of its own version. Version 0: it has too
+	 * many, none are given, and it must count as one that has every feature.
+	 */
+	uint64_t *features;
+	size_t feature_count;
+	uint32_t features_version;
 };
 
 enum {
-	ENGINE_FACTS_BYTES_MAX = (1 << 20) + 2
+	ENGINE_FACTS_BYTES_MAX = (1 << 20) + 2,
+	ENGINE_FEATURES_VERSION = 1,
+	ENGINE_FEATURES_MAX = 1 << 14
 };
 
 /*

@@ -6,6 +6,7 @@
 mod compile;
 mod depth;
 mod facts;
+mod features;
 mod ffi;
 mod json;
 mod modules;

@@ -139,7 +139,7 @@ void worker_identify(struct worker *w, const struct packet *p)
 	struct buf texts = BUF_INIT(TEXTS_BYTES_MAX);
 	struct engine_facts facts = { 0 };
 	struct packet_identify request;
-	struct packet_identified done;
+	struct packet_identified done = { 0 };
 
 	if (p->head.bytes != sizeof request || p->head.fds != 1)
 		worker_exit(3);
@@ -152,7 +152,10 @@ void worker_identify(struct worker *w, const struct packet *p)
 
 	examine(w, (size_t)request.sample.len, request.want_facts != 0, &texts, &facts);
 	done.examine_us = (uint64_t)(clock_mono_us(clock_system()) - start_us);
+	done.features_version = facts.features_version;
 	worker_data(w, STREAM_FACTS, facts.object.data, facts.object.len);
+	worker_data(w, STREAM_FEATURES, facts.features,
+		    facts.feature_count * sizeof *facts.features);
 	if (buf_failed(&texts))
 		worker_fail(w, STATUS_FAILED, "a description without end");
 	else

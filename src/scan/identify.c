@@ -1,7 +1,10 @@
 #include "scan/scan.h"
+#include <stdlib.h>
 #include <string.h>
 #include "base/json_view.h"
+#include "base/mem.h"
 #include "base/utf8.h"
+#include "engine.h"
 #include "pool_internal.h"
 #include "scan/filetype.h"
 
@@ -27,6 +30,7 @@ enum text {
 void scan_identity_release(struct scan_identity *id)
 {
 	buf_release(&id->text);
+	free(id->features);
 	*id = (struct scan_identity){ 0 };
 }
 
@@ -114,9 +118,9 @@ static const char *check_facts(struct str facts)
 	return NULL;
 }
 
-/* Read packets up to DONE; the facts collect in `facts`. */
+/* Read packets up to DONE, which come with the facts and the features. */
 static int read_facts(struct scan_child *child, const struct client_wait *wait, struct buf *facts,
-		      struct packet *ret_done, struct err *err)
+		      struct buf *features, struct packet *ret_done, struct err *err)
 {
 	int64_t deadline_us = wait->deadline_us;
 
@@ -125,10 +129,13 @@ static int read_facts(struct scan_child *child, const struct client_wait *wait, 
 				child->pool->options.identify_timeout_ms, ret_done, err));
 		if (ret_done->head.type == PACKET_DONE)
 			return 0;
-		if (ret_done->head.stream != STREAM_FACTS)
+		if (ret_done->head.stream != STREAM_FACTS &&
+		    ret_done->head.stream != STREAM_FEATURES)
 			return client_lie(child, err, "data of kind %u", ret_done->head.stream);
-		buf_add(facts, ret_done->body, ret_done->head.bytes);
-		if (buf_failed(facts))
+		struct buf *room = ret_done->head.stream == STREAM_FACTS ? facts : features;
+
+		buf_add(room, ret_done->body, ret_done->head.bytes);
+		if (buf_failed(room))
 			return client_lie(child, err, "facts without end");
 		/* It is past the work and only waits for us to read. */
 		int64_t more_us = client_deadline(MORE_TIMEOUT_MS);
@@ -175,8 +182,32 @@ static struct str placed(const struct buf *room, struct place place)
 	return str_make(room->p + place.at, place.n);
 }
 
+/* Check and keep the features: told by the version in `head`, and only then. */
+static int take_features(struct scan_child *child, const struct packet_identified *head,
+			 struct str bytes, struct scan_identity *id, struct err *err)
+{
+	size_t n = bytes.n / sizeof *id->features;
+
+	_Static_assert((int)SCAN_FEATURES_VERSION == (int)ENGINE_FEATURES_VERSION, "");
+	_Static_assert((int)SCAN_FEATURES_MAX == (int)ENGINE_FEATURES_MAX, "");
+	if (head->features_version != 0 && head->features_version != SCAN_FEATURES_VERSION)
+		return client_lie(child, err, "features of version %u", head->features_version);
+	if (bytes.n % sizeof *id->features != 0 || (n > 0 && head->features_version == 0))
+		return client_lie(child, err, "features that are none");
+	id->features = mem_must_zalloc((n + 1) * sizeof *id->features);
+	if (n > 0)
+		memcpy(id->features, bytes.p, bytes.n);
+	for (size_t i = 1; i < n; i++) {
+		if (id->features[i] <= id->features[i - 1])
+			return client_lie(child, err, "features that do not rise");
+	}
+	id->feature_count = n;
+	id->features_version = head->features_version;
+	return 0;
+}
+
 static int take_identity(struct scan_child *child, const struct packet *done, struct str facts,
-			 struct scan_identity *ret, struct err *err)
+			 struct str features, struct scan_identity *ret, struct err *err)
 {
 	struct packet_identified head;
 	struct str texts[TEXT_COUNT];
@@ -207,6 +238,8 @@ static int take_identity(struct scan_child *child, const struct packet *done, st
 
 	int rc = buf_check(&id.text, "what a sample is", err);
 
+	if (rc == 0)
+		rc = take_features(child, &head, features, &id, err);
 	if (rc != 0) {
 		scan_identity_release(&id);
 		return rc;
@@ -225,16 +258,18 @@ static int take_identity(struct scan_child *child, const struct packet *done, st
 int scan_identify_recv(struct scan_child *child, struct scan_identity *ret, struct err *err)
 {
 	AUTO(buf_release) struct buf facts = BUF_INIT(SCAN_FACTS_BYTES_MAX);
+	AUTO(buf_release)
+	struct buf features = BUF_INIT(SCAN_FEATURES_MAX * sizeof(uint64_t));
 	struct client_wait wait;
 	struct packet done;
 
 	TRY(client_pending_oldest(child, PENDING_IDENTIFY, child->pool->options.identify_timeout_ms,
 				  &wait, err));
-	TRY(read_facts(child, &wait, &facts, &done, err));
+	TRY(read_facts(child, &wait, &facts, &features, &done, err));
 	client_pending_done(child);
 	if (done.head.status != STATUS_OK)
 		return client_failed(child, &done, err);
-	return take_identity(child, &done, buf_str(&facts), ret, err);
+	return take_identity(child, &done, buf_str(&facts), buf_str(&features), ret, err);
 }
 
 int scan_identify(struct scan_child *child, const struct scan_sample *sample,

@@ -91,6 +91,7 @@ enum packet_stream {
 	STREAM_FOUND,
 	STREAM_HITS,
 	STREAM_FACTS,
+	STREAM_FEATURES,
 	STREAM_RECORDS
 };
 
@@ -192,6 +193,8 @@ struct packet_identify {
 /* DONE of IDENTIFY; the texts follow */
 struct packet_identified {
 	uint64_t examine_us;
+	uint32_t features_version;
+	uint32_t unused;
 };
 
 struct packet_scan {

@@ -514,6 +514,10 @@ static void identify_made_up_files(void **state)
 				 filetype_by_id(id.file_type)->tag, STR_ARG(id.magic),
 				 STR_ARG(id.mime));
 		assert_true(id.mime.n > 0);
+		/* Two hashes at the least, and what a PE file tells. */
+		assert_int_equal(id.features_version, SCAN_FEATURES_VERSION);
+		assert_true(id.feature_count >=
+			    (id.magic.n > 2 && made_up[i].bytes == NULL ? 10 : 2));
 		if (scan_probe(child, &s, &err) != 0)
 			fail_msg("%s: %s", made_up[i].tag, err.msg);
 		scan_identity_release(&id);

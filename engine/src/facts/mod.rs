@@ -23,8 +23,12 @@ use std::ffi::{c_char, c_void, CStr};
 
 use tlsh::prelude::*;
 
+use crate::features;
 use crate::ffi::{self, Answer, Buffer, Code};
 use out::Out;
+
+pub use pe::imphash;
+pub use stats::hex;
 
 /// What names the type of a part, such as the overlay. NULL: nobody does.
 pub type FileType = unsafe extern "C" fn(*const u8, usize, *mut c_void) -> *const c_char;
@@ -107,16 +111,25 @@ pub struct Result {
     tags: Buffer,
     magic_tail: Buffer,
     is_pie: bool,
+    features: *mut u64,
+    feature_count: usize,
+    features_version: u32,
 }
 
 fn run(data: &[u8], file_type: &dyn Fn(&[u8]) -> Option<String>) -> Answer<Result> {
     let mut facts = Facts::new(data, file_type);
     extract(&mut facts);
+    let features = features::extract(data);
+    let features_version = if features.is_some() { features::VERSION } else { 0 };
+    let features = features.unwrap_or_default().into_boxed_slice();
     Ok(Result {
         object: Buffer::new(format!("{{{}}}", facts.out.finish()).into_bytes()),
         tags: Buffer::new(facts.tags.join(" ").into_bytes()),
         magic_tail: Buffer::new(facts.magic_tail.into_bytes()),
         is_pie: facts.is_pie,
+        feature_count: features.len(),
+        features: Box::into_raw(features).cast(),
+        features_version,
     })
 }
 
@@ -144,6 +157,15 @@ pub unsafe extern "C" fn engine_facts_release(facts: *mut Result) {
     for buffer in [&mut facts.object, &mut facts.tags, &mut facts.magic_tail] {
         ffi::engine_buffer_free(buffer);
     }
+    if !facts.features.is_null() {
+        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
+            facts.features,
+            facts.feature_count,
+        )));
+    }
+    facts.features = std::ptr::null_mut();
+    facts.feature_count = 0;
+    facts.features_version = 0;
     facts.is_pie = false;
 }
 

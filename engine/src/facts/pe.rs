@@ -166,7 +166,7 @@ pub fn offset_of(pe: &PE, rva: u32) -> Option<usize> {
 // ---- Imports ----
 
 /// MD5 over `library.function,…` in lower case, as Mandiant's imphash.
-fn imphash(pe: &PE) -> String {
+pub fn imphash(pe: &PE) -> String {
     let mut md5 = Md5::new();
     let mut first = true;
     for import in &pe.import_details {

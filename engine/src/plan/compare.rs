@@ -3,6 +3,7 @@
 use yara_x_parser::ast::Expr;
 
 use super::condition::{operands, Conditions, Scope};
+use super::fields;
 use super::need::Need;
 use super::value::{self, Read};
 
@@ -91,6 +92,7 @@ fn sided<'a>(
     let mut needs = vec![size(op, left, right, scope)];
     if op == Op::Eq {
         needs.push(bytes(left, right, scope));
+        needs.push(fields::equal(left, right, scope));
     }
     if is_not_zero(op, right, scope) {
         needs.push(conditions.need(left, scope, depth + 1));

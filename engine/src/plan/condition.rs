@@ -16,6 +16,7 @@ use yara_x_parser::ast::{
 };
 
 use super::compare;
+use super::fields::{self, Path};
 use super::need::Need;
 use super::value::{self, DEPTH_MAX};
 use super::Patterns;
@@ -34,6 +35,8 @@ pub enum What<'a> {
     Expr(&'a Expr<'a>),
     /// `$` in the body of `for … of`.
     Pattern(u32),
+    /// An element of a list or map in `for … in`.
+    Field(Path),
 }
 
 struct Frame<'a> {
@@ -149,7 +152,7 @@ impl<'a> Conditions<'a> {
             Expr::LiteralInteger(literal) if literal.value == 0 => Need::Never,
             Expr::Ident(ident) => match scope.find(ident.name) {
                 Some((What::Expr(bound), at)) => self.need(bound, at, depth + 1),
-                Some(_) => Need::True,
+                Some(_) => fields::truth(expr, scope, depth),
                 None => self
                     .rules
                     .get(ident.name)
@@ -173,6 +176,32 @@ impl<'a> Conditions<'a> {
             Expr::PatternMatch(p) => Need::all(vec![
                 self.defined(expr, scope, depth + 1),
                 self.matched(p, scope),
+            ]),
+            Expr::FieldAccess(_) | Expr::Lookup(_) => Need::all(vec![
+                self.defined(expr, scope, depth + 1),
+                fields::truth(expr, scope, depth),
+            ]),
+            Expr::FuncCall(call) => Need::all(vec![
+                self.defined(expr, scope, depth + 1),
+                fields::call_truth(call, scope),
+            ]),
+            Expr::Contains(e)
+            | Expr::IContains(e)
+            | Expr::StartsWith(e)
+            | Expr::IStartsWith(e)
+            | Expr::EndsWith(e)
+            | Expr::IEndsWith(e) => Need::all(vec![
+                self.defined(expr, scope, depth + 1),
+                fields::contained(&e.lhs, &e.rhs, scope),
+            ]),
+            Expr::IEquals(e) => Need::all(vec![
+                self.defined(expr, scope, depth + 1),
+                fields::equal(&e.lhs, &e.rhs, scope),
+                fields::equal(&e.rhs, &e.lhs, scope),
+            ]),
+            Expr::Matches(e) => Need::all(vec![
+                self.defined(expr, scope, depth + 1),
+                fields::matching(&e.lhs, &e.rhs, scope),
             ]),
             Expr::Eq(_) | Expr::Ne(_) | Expr::Lt(_) | Expr::Le(_) | Expr::Gt(_) | Expr::Ge(_) => {
                 Need::all(vec![
@@ -214,8 +243,13 @@ impl<'a> Conditions<'a> {
         match expr {
             Expr::Ident(ident) => match scope.find(ident.name) {
                 Some((What::Expr(bound), at)) => self.defined(bound, at, depth + 1),
-                _ => Need::True,
+                _ => fields::defined(expr, scope, depth),
             },
+            Expr::FieldAccess(_) => fields::defined(expr, scope, depth),
+            Expr::Lookup(e) => Need::all(vec![
+                fields::defined(expr, scope, depth),
+                self.defined(&e.index, scope, depth + 1),
+            ]),
             Expr::PatternOffset(p) | Expr::PatternLength(p) => {
                 let mut needs = vec![self.pattern(p.identifier.name, scope)];
                 needs.extend(p.index.iter().map(|e| self.defined(e, scope, depth + 1)));
@@ -263,6 +297,7 @@ impl<'a> Conditions<'a> {
             let end = read.offset as u64 + u64::from(read.bytes);
             needs.push(Need::Size(end, u64::MAX));
         }
+        needs.push(fields::call_defined(call, scope));
         Need::all(needs)
     }
 
@@ -332,18 +367,18 @@ impl<'a> Conditions<'a> {
             }
             None => None,
         };
-        match (&pattern, at.and_then(|at| u64::try_from(at).ok())) {
-            (Need::Pattern(p), Some(at)) => {
-                let heads = (p - self.patterns.first) as usize;
-                let head = self
-                    .patterns
-                    .heads
-                    .get(heads)
-                    .map_or(Need::True, |head| head.at(at));
-                Need::all(vec![pattern, head])
-            }
-            _ => pattern,
-        }
+        let Need::Pattern(p) = pattern else {
+            return pattern;
+        };
+        let Some(head) = self.patterns.heads.get((p - self.patterns.first) as usize) else {
+            return pattern;
+        };
+        let there = match (at.and_then(|at| u64::try_from(at).ok()), anchor) {
+            (Some(at), _) => head.at(at),
+            (None, Some(MatchAnchor::At(at))) => fields::placed(&at.expr, head, scope),
+            _ => Need::True,
+        };
+        Need::all(vec![pattern, there])
     }
 
     fn pattern_set(&self, set: &'a PatternSet<'a>) -> Vec<u32> {
@@ -423,9 +458,18 @@ impl<'a> Conditions<'a> {
             Iterable::Range(range) => self.range_defined(Some(range), scope, depth),
             _ => Need::True,
         };
+        let element = match &for_in.iterable {
+            Iterable::Expr(list) => fields::path(list, scope, depth).map(|path| path.element()),
+            _ => None,
+        };
         let mut inner = scope.clone();
-        for variable in &for_in.variables {
-            match inner.with(variable.name, What::Unknown, scope) {
+        for (variable, i) in for_in.variables.iter().zip(1..) {
+            // Of a map's key and value, and of a list's element, the last.
+            let what = match &element {
+                Some(path) if i == for_in.variables.len() => What::Field(path.clone()),
+                _ => What::Unknown,
+            };
+            match inner.with(variable.name, what, scope) {
                 Some(next) => inner = next,
                 None => return bounds,
             }

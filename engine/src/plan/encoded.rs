@@ -7,7 +7,7 @@ use super::pattern::widen;
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Characters of a piece of wide base64.
-const PIECE_CHARS: usize = 6;
+const PIECE_CHARS: usize = 4;
 
 /// What a sample has that holds `text` in base64, at any of the three places it can
 /// have in a group. Nothing: the alphabet is none.

@@ -12,6 +12,8 @@ pub struct Head {
     variants: Vec<Vec<(u8, u8)>>,
 }
 
+/// What is kept of each: no place is looked at for more.
+const KEPT_BYTES: usize = 32;
 /// Bytes of one test.
 const BYTES_MAX: usize = 8;
 
@@ -31,7 +33,7 @@ impl Head {
         if coded.iter().any(Option::is_some) {
             return Head::default();
         }
-        let text = &text[..text.len().min(HEAD_BYTES as usize)];
+        let text = &text[..text.len().min(KEPT_BYTES)];
         let (wide, ascii) = (modifiers.wide().is_some(), modifiers.ascii().is_some());
         let nocase = modifiers.nocase().is_some();
         let pairs = |bytes: &[u8]| -> Vec<(u8, u8)> {
@@ -53,27 +55,27 @@ impl Head {
         Head { variants }
     }
 
-    /// What a sample has that has a match at this offset.
-    pub fn at(&self, offset: u64) -> Need {
+    /// What holds of a match whatever its variant.
+    pub fn each(&self, need: impl Fn(&[(u8, u8)]) -> Need) -> Need {
         if self.variants.is_empty() {
             return Need::True;
         }
+        Need::any(self.variants.iter().map(|pairs| need(pairs)).collect())
+    }
+
+    /// What a sample has that has a match at this offset.
+    pub fn at(&self, offset: u64) -> Need {
         let room = HEAD_BYTES.saturating_sub(offset) as usize;
-        Need::any(
-            self.variants
-                .iter()
-                .map(|pairs| {
-                    let pairs = &pairs[..pairs.len().min(room)];
-                    let tests = pairs.chunks(BYTES_MAX).enumerate().map(|(i, part)| {
-                        if part.iter().all(|(_, mask)| *mask == 0) {
-                            return Need::True;
-                        }
-                        Need::Bytes((offset as usize + i * BYTES_MAX) as u8, part.to_vec())
-                    });
-                    Need::all(tests.collect())
-                })
-                .collect(),
-        )
+        self.each(|pairs| {
+            let pairs = &pairs[..pairs.len().min(room)];
+            let tests = pairs.chunks(BYTES_MAX).enumerate().map(|(i, part)| {
+                if part.iter().all(|(_, mask)| *mask == 0) {
+                    return Need::True;
+                }
+                Need::Bytes((offset as usize + i * BYTES_MAX) as u8, part.to_vec())
+            });
+            Need::all(tests.collect())
+        })
     }
 }
 
@@ -85,13 +87,13 @@ fn hex_head<'a>(tokens: impl Iterator<Item = &'a HexToken>) -> Vec<(u8, u8)> {
             HexToken::Byte(byte) => pairs.push((byte.value, byte.mask)),
             HexToken::NotByte(_) => pairs.push((0, 0)),
             HexToken::Jump(jump) if jump.end.is_some() && jump.start == jump.end => {
-                let n = jump.end.unwrap_or(0).min(HEAD_BYTES as u32);
+                let n = jump.end.unwrap_or(0).min(KEPT_BYTES as u32);
                 pairs.extend((0..n).map(|_| (0, 0)));
             }
             _ => break,
         }
-        if pairs.len() >= HEAD_BYTES as usize {
-            pairs.truncate(HEAD_BYTES as usize);
+        if pairs.len() >= KEPT_BYTES {
+            pairs.truncate(KEPT_BYTES);
             break;
         }
     }

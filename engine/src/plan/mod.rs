@@ -10,6 +10,7 @@ mod compare;
 mod condition;
 mod encoded;
 mod factor;
+mod fields;
 mod head;
 mod need;
 mod pattern;
@@ -20,6 +21,8 @@ mod value;
 mod differential;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod real;
 #[cfg(test)]
 mod tests;
 

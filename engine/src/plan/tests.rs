@@ -260,7 +260,10 @@ fn conditions() {
         ("uint16(0) == 0x5a4d", "all(@0:4d5a size>=2)"),
         ("0x5a4d == uint16(0)", "all(@0:4d5a size>=2)"),
         ("uint16be(0) == 0x4d5a", "all(@0:4d5a size>=2)"),
-        ("uint32(4) & 0xff00 == 0x1200", "all(@4:(00&00)12(00&00)(00&00) size>=8)"),
+        (
+            "uint32(4) & 0xff00 == 0x1200",
+            "all(@4:(00&00)12(00&00)(00&00) size>=8)",
+        ),
         (
             "(uint32(4) & 0xff00) == 0x1200",
             "all(@4:(00&00)12(00&00)(00&00) size>=8)",
@@ -393,4 +396,158 @@ fn bad_sources_are_refused() {
     );
     assert_eq!(plan(deep.as_bytes()).unwrap_err().code, Code::Compile);
     assert_eq!(printed("").as_str(), "");
+}
+
+#[test]
+fn facts_of_modules() {
+    use crate::features::{grams, number, placed, table, text};
+
+    let with = |condition: &str| {
+        let source = format!(
+            "import \"pe\" import \"elf\" import \"dotnet\" import \"hash\" \
+             rule r {{ strings: $a = \"abcdef\" condition: ({condition}) and $a }}"
+        );
+        if let Err(err) = yara_x::compile(source.as_str()) {
+            panic!("{err}");
+        }
+        let all: Vec<u64> = grams("pe.pdb_path", b"evil").collect();
+        let named = [
+            (number("pe.is_pe", 1), "is_pe"),
+            (number("dotnet.is_dotnet", 1), "is_dotnet"),
+            (
+                text(table::IMPHASH, b"0123456789abcdef0123456789abcdef"),
+                "imphash",
+            ),
+            (text("pe.sections[].name", b".upx0"), "section"),
+            (number("pe.machine", 0x8664), "amd64"),
+            (number("pe.number_of_sections", 3), "three sections"),
+            (text(table::IMPORTS, b"a.dll"), "a.dll"),
+            (text(table::IMPORTS_FUNCTION, b"a.dll\0f"), "a.dll f"),
+            (text(table::EXPORTS, b"f"), "exported f"),
+            (text("pe.version_info[]companyname", b"evil"), "company"),
+            (all[0], "evil in pdb"),
+            (text(table::MD5, b"00112233445566778899aabbccddeeff"), "md5"),
+            (number("elf.type", 3), "dyn"),
+            (placed("pe.entry_point", 0, b"abcd"), "abcd"),
+            (placed("pe.entry_point", 1, b"bcde"), "bcde"),
+            (placed("pe.entry_point", 2, b"cdef"), "cdef"),
+        ];
+        let label = |hash: u64| {
+            let known = named.iter().find(|(known, _)| *known == hash);
+            known.map_or("?".to_string(), |(_, name)| format!("<{name}>"))
+        };
+        let line = Program::read(&plan(source.as_bytes()).unwrap()).print(&label);
+        line.lines()
+            .last()
+            .unwrap()
+            .split_once(" = ")
+            .unwrap()
+            .1
+            .to_string()
+    };
+    for (condition, wanted) in [
+        ("pe.is_pe", "all(<is_pe> @0:4d5a $a)"),
+        ("not pe.is_pe", "$a"),
+        ("pe.is_pe == 0", "$a"),
+        (
+            "pe.imphash() == \"0123456789ABCDEF0123456789abcdef\"",
+            "all(@0:4d5a <is_pe> <imphash> $a)",
+        ),
+        ("pe.imphash() != \"x\"", "all(@0:4d5a <is_pe> $a)"),
+        (
+            "pe.sections[0].name == \".UPX0\"",
+            "all(@0:4d5a <is_pe> <section> $a)",
+        ),
+        (
+            "for any s in pe.sections : (s.name == \".UPX0\" and s.raw_data_size > 3)",
+            "all(@0:4d5a <is_pe> <section> $a)",
+        ),
+        (
+            "for any i in (0..pe.number_of_sections - 1) : (pe.sections[i].name == \".UPX0\")",
+            "all(@0:4d5a <is_pe> <section> $a)",
+        ),
+        (
+            "for all s in pe.sections : (s.name != \".UPX0\")",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        ("for none s in pe.sections : (s.name == \".UPX0\")", "$a"),
+        (
+            "with s = pe.sections[1] : (s.name iequals \".upx0\")",
+            "all(@0:4d5a <is_pe> <section> $a)",
+        ),
+        ("pe.section_index(\".UPX0\") > 3", "all(<section> $a)"),
+        (
+            "pe.machine == pe.MACHINE_AMD64",
+            "all(@0:4d5a <is_pe> <amd64> $a)",
+        ),
+        (
+            "pe.MACHINE_AMD64 == pe.machine",
+            "all(@0:4d5a <is_pe> <amd64> $a)",
+        ),
+        (
+            "pe.number_of_sections == 3",
+            "all(@0:4d5a <is_pe> <three sections> $a)",
+        ),
+        ("pe.number_of_sections < 3", "all(@0:4d5a <is_pe> $a)"),
+        (
+            "pe.characteristics & pe.DLL == pe.DLL",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        ("pe.imports(\"A.dll\")", "all(<a.dll> @0:4d5a <is_pe> $a)"),
+        ("pe.imports(\"A.dll\") == 0", "$a"),
+        (
+            "pe.imports(\"A.dll\", \"F\")",
+            "all(<a.dll f> @0:4d5a <is_pe> $a)",
+        ),
+        (
+            "pe.imports(pe.IMPORT_ANY, \"A.dll\", \"F\")",
+            "all(<a.dll f> @0:4d5a <is_pe> $a)",
+        ),
+        (
+            "pe.imports(\"A.dll\", 3) > 0",
+            "all(<a.dll> @0:4d5a <is_pe> $a)",
+        ),
+        ("pe.imports(/a/, /b/) > 0", "all(@0:4d5a <is_pe> $a)"),
+        ("not pe.imports(\"A.dll\", \"F\")", "$a"),
+        ("pe.exports(\"F\")", "all(<exported f> @0:4d5a <is_pe> $a)"),
+        (
+            "pe.version_info[\"CompanyName\"] == \"Evil\"",
+            "all(@0:4d5a <is_pe> <company> $a)",
+        ),
+        (
+            "pe.pdb_path contains \"EVIL\"",
+            "all(@0:4d5a <is_pe> <evil in pdb> $a)",
+        ),
+        ("pe.pdb_path contains \"evi\"", "all(@0:4d5a <is_pe> $a)"),
+        (
+            "pe.pdb_path matches /evil.*x/i",
+            "all(@0:4d5a <is_pe> <evil in pdb> $a)",
+        ),
+        ("pe.pdb_path matches /^.*x/", "all(@0:4d5a <is_pe> $a)"),
+        (
+            "not pe.pdb_path contains \"EVIL\"",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        ("dotnet.is_dotnet", "all(<is_dotnet> @0:4d5a $a)"),
+        ("dotnet.number_of_guids > 3", "all(@0:4d5a <is_dotnet> $a)"),
+        ("elf.type == elf.ET_DYN", "all(@0:7f454c46 <dyn> $a)"),
+        (
+            "hash.md5(0, filesize) == \"00112233445566778899AABBCCDDEEFF\"",
+            "all(<md5> $a)",
+        ),
+        (
+            "hash.md5(1, filesize) == \"00112233445566778899AABBCCDDEEFF\"",
+            "$a",
+        ),
+        (
+            "$a at pe.entry_point",
+            "all(@0:4d5a <is_pe> $a <abcd> <bcde> <cdef>)",
+        ),
+        ("$a at pe.entry_point + 1", "all(@0:4d5a <is_pe> $a)"),
+        ("for any pe in (1, 2) : (pe == 1)", "$a"),
+        ("defined pe.machine", "all(@0:4d5a <is_pe> $a)"),
+        ("not defined pe.machine", "$a"),
+    ] {
+        assert_eq!(with(condition), wanted, "{condition}");
+    }
 }

@@ -159,7 +159,9 @@ enum {
 	SCAN_LIVE_SLOTS = (1 << SCAN_SLOTS_LIVE) - 1,
 	SCAN_ALL_SLOTS = (1 << SCAN_SLOTS) - 1,
 	SCAN_DEPTH = 4 /* samples that may be under way in one child */,
-	SCAN_FACTS_BYTES_MAX = (1 << 20) + 1024 /* the engine's, and ssdeep */
+	SCAN_FACTS_BYTES_MAX = (1 << 20) + 1024, /* the engine's, and ssdeep */
+	SCAN_FEATURES_MAX = 1 << 14,
+	SCAN_FEATURES_VERSION = 1 /* of what a child extracts: ENGINE_FEATURES_VERSION */
 };
 
 /* What the bytes are; text lives in `text` and is valid UTF-8. */
@@ -174,8 +176,15 @@ struct scan_identity {
 	 * `failure` says why there are none.
 	 */
 	struct str facts;
-	struct str tags;     /* blank-separated, such as "64bits overlay" */
-	struct str failure;  /* of the extraction; empty: there was none */
+	struct str tags;    /* blank-separated, such as "64bits overlay" */
+	struct str failure; /* of the extraction; empty: there was none */
+	/*
+	 * What plans may ask of the sample (engine_facts), rising, each once: owned. Of version
+	 * SCAN_FEATURES_VERSION; version 0: they are not known, and it counts as having every one.
+	 */
+	uint64_t *features;
+	size_t feature_count; /* at most SCAN_FEATURES_MAX */
+	uint32_t features_version;
 	uint64_t examine_us; /* time in the child */
 };
 void scan_identity_release(struct scan_identity *id);
