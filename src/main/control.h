@@ -51,12 +51,22 @@ enum control_kind {
 	CONTROL_AUDIT = 40,        /* user, action, object, since, until, after, limit -> items */
 	CONTROL_INGEST_BEGIN = 41, /* paths, corpus -> */
 	CONTROL_INGEST_END = 42,   /* files, bytes, duplicates, failed, skipped -> */
+	/*
+	 * user or "", corpus, since, until, each file once only, descriptor of the rules -> items;
+	 * job, status, is complete, reason, error, files and bytes read, files that match. When
+	 * the other side sends its end meanwhile, the job is aborted, and that is answered.
+	 */
+	CONTROL_HUNT = 48,
 };
 
 /* The first field of an item of work that is watched. */
 enum control_item {
 	CONTROL_PROGRESS = 1, /* step, done, of all */
 	CONTROL_FINDING = 2,  /* check, text */
+	CONTROL_MESSAGES = 3, /* the next piece of the compiler's messages */
+	CONTROL_HUNTED = 4,   /* files, of all, bytes, of all, matches, skipped, seconds left */
+	CONTROL_MATCH = 5,    /* rule, SHA-256, is in a file inside */
+	CONTROL_SKIPPED = 6,  /* SHA-256, reason */
 };
 
 /* ---- Frames ---- */

@@ -50,6 +50,9 @@ void connection_answer(struct connection *c, enum control_kind kind, const struc
 MUST_USE int control_do_user(struct connection *c, struct frame *f, struct err *err);
 MUST_USE int control_do_audit(struct connection *c, struct frame *f, struct err *err);
 
+/* ---- control_hunt.c ---- */
+MUST_USE int control_hunt(struct connection *c, struct frame *f, struct err *err);
+
 /* ---- control_operate.c: what takes long and is watched ---- */
 MUST_USE int control_verify(struct connection *c, struct frame *f, struct err *err);
 MUST_USE int control_reindex(struct connection *c, struct frame *f, struct err *err);

@@ -272,6 +272,8 @@ static int connection_do(struct connection *c, struct frame *f, struct err *err)
 		return do_ingest_begin(c, f, err);
 	case CONTROL_INGEST_END:
 		return do_ingest_end(c, f, err);
+	case CONTROL_HUNT:
+		return control_hunt(c, f, err);
 	case CONTROL_AUDIT:
 		return control_do_audit(c, f, err);
 	default:

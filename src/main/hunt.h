@@ -60,6 +60,7 @@ struct hunt_result {
 	const struct scan_rule *rule; /* NULL: only its name is known */
 	struct str rule_name;
 	const char *path;                  /* NULL: a stored sample */
+	bool is_inside;                    /* of a stored one: the rule matched a file inside it */
 	char sha256[2 * SHA256_BYTES + 1]; /* "": not wanted */
 	uint64_t size;
 	const struct scan_hit *hit; /* NULL: where it matches is not known */
@@ -73,4 +74,6 @@ void hunt_view_results(struct hunt_view *v, const struct hunt_result *results, s
 
 /* `weir hunt --dir PATH RULES [PATH...]`: hunt_dir.c. Returns the exit status. */
 int hunt_dir(const struct options *o, struct hunt_view *view);
+/* `weir hunt RULES`: hunt_retro.c. */
+int hunt_retro(const struct options *o, struct hunt_view *view);
 #endif

@@ -82,6 +82,26 @@ static bool read_format(const struct options *o, enum hunt_format *ret)
 	return given <= 1;
 }
 
+/* What goes with a folder does not go with what is stored, and the other way round. */
+static bool check_options(const struct options *o)
+{
+	static const enum option_id stored[] = { OPTION_corpus, OPTION_since, OPTION_until,
+						 OPTION_user };
+
+	if (!option_given(o, OPTION_dir)) {
+		if (o->word_count > 1)
+			say("weir hunt takes one file of rules, and paths only with --dir");
+		return o->word_count == 1;
+	}
+	for (size_t i = 0; i < sizeof stored / sizeof stored[0]; i++) {
+		if (option_given(o, stored[i])) {
+			say("--%s does not go with --dir", option_name(stored[i]));
+			return false;
+		}
+	}
+	return true;
+}
+
 int hunt_command(const struct options *o)
 {
 	struct sigaction once = { .sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND };
@@ -96,15 +116,15 @@ int hunt_command(const struct options *o)
 		say("weir hunt takes a file of rules");
 		return HUNT_FAILED;
 	}
+	if (!check_options(o))
+		return HUNT_FAILED;
 	/* A second one ends at once. Who reads the results may go away: that is seen when writing.
 	 */
 	sigaction(SIGINT, &once, NULL);
 	sigaction(SIGTERM, &once, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	hunt_view_init(&view, format, every_s);
-	if (!option_given(o, OPTION_dir)) {
-		say("weir hunt takes --dir");
-		return HUNT_FAILED;
-	}
-	return hunt_dir(o, &view);
+	if (option_given(o, OPTION_dir))
+		return hunt_dir(o, &view);
+	return hunt_retro(o, &view);
 }

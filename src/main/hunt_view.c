@@ -210,6 +210,8 @@ static void put_json(struct buf *out, const struct hunt_result *r)
 	if (r->path) {
 		json_kv_i64(&j, "size", (int64_t)r->size);
 		json_kv_z(&j, "path", r->path);
+	} else {
+		json_kv_bool(&j, "match_in_subfile", r->is_inside);
 	}
 	if (r->hit)
 		put_matches(&j, r->hit);

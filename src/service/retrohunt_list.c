@@ -183,14 +183,9 @@ int retrohunt_list(struct service *svc, const struct retrohunt_query *query, str
 
 /* ---- What a job found and left out ---- */
 
-static int files_in(struct sql_conn *conn, int64_t job_id, int64_t after, uint32_t limit,
-		    bool count, struct arena *arena, struct retrohunt_files *ret, struct err *err)
+static void page_of_rows(const struct retrohunt_match_file *rows, size_t n, uint32_t limit,
+			 struct arena *arena, struct retrohunt_files *ret)
 {
-	struct retrohunt_match_file *rows;
-	struct retrohunt_row job;
-	size_t n;
-
-	TRY(retrohunt_match_files(conn, job_id, after, limit + 1, arena, &rows, &n, err));
 	ret->more = n > limit;
 	ret->count = ret->more ? limit : n;
 	ret->total = -1;
@@ -201,6 +196,17 @@ static int files_in(struct sql_conn *conn, int64_t job_id, int64_t after, uint32
 							.is_inside = rows[i].is_inside };
 		memcpy(ret->rows[i].sha256, rows[i].sha256, SHA256_BYTES);
 	}
+}
+
+static int files_in(struct sql_conn *conn, int64_t job_id, int64_t after, uint32_t limit,
+		    bool count, struct arena *arena, struct retrohunt_files *ret, struct err *err)
+{
+	struct retrohunt_match_file *rows;
+	struct retrohunt_row job;
+	size_t n;
+
+	TRY(retrohunt_match_files(conn, job_id, after, limit + 1, arena, &rows, &n, err));
+	page_of_rows(rows, n, limit, arena, ret);
 	if (!count)
 		return 0;
 	TRY(retrohunt_row_by_id(conn, job_id, arena, &job, err));
@@ -222,6 +228,22 @@ int retrohunt_matching_files(struct service *svc, int64_t job_id, int64_t after,
 		sql_rollback(conn);
 	}
 	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
+int retrohunt_matches(struct service *svc, int64_t job_id, int64_t after, uint32_t limit,
+		      struct arena *arena, struct retrohunt_files *ret, struct err *err)
+{
+	struct retrohunt_match_file *rows;
+	struct sql_conn *conn;
+	size_t n;
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = retrohunt_match_rules(conn, job_id, after, limit + 1, arena, &rows, &n, err);
+	sql_reader_give(svc->db, conn);
+	if (rc == 0)
+		page_of_rows(rows, n, limit, arena, ret);
 	return rc;
 }
 

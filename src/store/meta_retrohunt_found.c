@@ -25,6 +25,12 @@ static const char MATCH_COUNT[] = "UPDATE retrohunt_job SET matches = matches + 
 static const char FILES[] =
 	"SELECT id, sha256, rule, is_inside FROM retrohunt_match WHERE job_id = ?1 AND "
 	"is_first = 1 AND id > ?2 ORDER BY id LIMIT ?3";
+/* A job's first match is the first of its file: behind it by id, not by job, which has no order. */
+static const char RULES[] =
+	"SELECT id, sha256, rule, is_inside FROM retrohunt_match WHERE +job_id = ?1 AND id > ?2 "
+	"AND "
+	"id >= (SELECT min(id) FROM retrohunt_match WHERE job_id = ?1 AND is_first = 1) "
+	"ORDER BY id LIMIT ?3";
 
 static int first_row(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
 		     bool *ret_found, int64_t *ret, struct err *err)
@@ -62,16 +68,16 @@ int retrohunt_match_add(struct sql_conn *conn, const struct retrohunt_match_row 
 	return sql_exec(conn, MATCH_COUNT, err, SQL_I64(match->job_id), SQL_I64(first));
 }
 
-int retrohunt_match_files(struct sql_conn *conn, int64_t job_id, int64_t after, uint32_t limit,
-			  struct arena *arena, struct retrohunt_match_file **ret, size_t *ret_n,
-			  struct err *err)
+static int match_rows(struct sql_conn *conn, const char *text, int64_t job_id, int64_t after,
+		      uint32_t limit, struct arena *arena, struct retrohunt_match_file **ret,
+		      size_t *ret_n, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	struct retrohunt_match_file *rows = arena_must(arena, (limit + 1) * sizeof *rows);
 	size_t n = 0;
 	bool row;
 
-	TRY(sql_start(&q, conn, FILES, err, SQL_I64(job_id), SQL_I64(after), SQL_I64(limit)));
+	TRY(sql_start(&q, conn, text, err, SQL_I64(job_id), SQL_I64(after), SQL_I64(limit)));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)
@@ -85,6 +91,20 @@ int retrohunt_match_files(struct sql_conn *conn, int64_t job_id, int64_t after, 
 	*ret = rows;
 	*ret_n = n;
 	return 0;
+}
+
+int retrohunt_match_files(struct sql_conn *conn, int64_t job_id, int64_t after, uint32_t limit,
+			  struct arena *arena, struct retrohunt_match_file **ret, size_t *ret_n,
+			  struct err *err)
+{
+	return match_rows(conn, FILES, job_id, after, limit, arena, ret, ret_n, err);
+}
+
+int retrohunt_match_rules(struct sql_conn *conn, int64_t job_id, int64_t after, uint32_t limit,
+			  struct arena *arena, struct retrohunt_match_file **ret, size_t *ret_n,
+			  struct err *err)
+{
+	return match_rows(conn, RULES, job_id, after, limit, arena, ret, ret_n, err);
 }
 
 /* ---- Files that were not scanned ---- */

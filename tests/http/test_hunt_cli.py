@@ -173,6 +173,8 @@ def test_warnings_are_shown_and_do_no_harm(hunt, tree):
 
 @pytest.mark.parametrize("args, text", [
     ([], "weir hunt takes a file of rules"),
+    (["x", "y"], "takes one file of rules, and paths only with --dir"),
+    (["--dir", "/tmp", "--since", "1d", "x"], "--since does not go with --dir"),
     (["--dir", "/tmp"], "weir hunt takes a file of rules"),
     (["--dir", "/tmp", "--json", "--csv", "x"], "takes one of --json, --csv, --hashes"),
     (["--dir", "/tmp", "missing.yar"], "'missing.yar' cannot be opened: No such file"),
@@ -310,3 +312,143 @@ def test_a_bar_on_a_terminal(weir_bin, tree, tmp_path):
     drawn = [part.split("\x1b")[0] for part in shown.split("\r") if part.startswith("[")]
     assert re.match(r"\[[#-]{20}\] +\d+% 1 of 40 files, 9.4 MB, 1 matches, ", drawn[-1]), drawn
     assert all(len(part) < 90 for part in drawn)
+
+
+# ---- What is stored ----
+
+
+@pytest.fixture(params=["with a server", "without"])
+def stored(request, make_server, tree):
+    """stored(files, name): a data folder with an administrator and these files, its server running or not."""
+    one = make_server()
+
+    def make(files, corpus="main"):
+        if one.process is None and not getattr(one, "made", False):
+            one.made = True
+            one.command("user", "add", "boss", "--role", "admin")
+            if request.param == "with a server":
+                one.start()
+        one.command("ingest", "--corpus", corpus, "--wait", tree(files, f"in-{corpus}"))
+        return one
+
+    return make
+
+
+def retro(server, tmp_path, rules, *args, check=False):
+    file = tmp_path / "stored.yar"
+    file.write_text(rules)
+    return server.command("hunt", file, *args, check=check)
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_all_that_is_stored_is_hunted(stored, tmp_path):
+    files = {f"{i}": b"number %d" % i + (b" needle" if i % 5 == 0 else b"") for i in range(200)}
+    server = stored(files)
+    done = retro(server, tmp_path, NEEDLE + "rule other { strings: $a = \"number 7\" condition: $a }")
+    assert done.returncode == FOUND, done.stderr
+    wanted = [f"needle {sha256(c)}" for c in files.values() if b"needle" in c]
+    wanted += [f"other {sha256(c)}" for c in files.values() if b"number 7" in c]
+    assert lines(done) == sorted(wanted)
+    assert re.search(rf"200 of 200 files .*: {len(wanted)} matches in \d+ files, 0 skipped; .* job 'boss-\d+' finished",
+                     done.stderr), done.stderr
+
+
+def test_a_stored_file_is_told_in_each_form(stored, tmp_path):
+    server = stored({"a": b"a needle", "b": b"hay"})
+    both = NEEDLE + "rule small { condition: filesize < 10 }"
+    rows = [json.loads(line) for line in retro(server, tmp_path, both, "--json").stdout.splitlines()]
+    assert sorted((row["rule"], row["sha256"]) for row in rows) == sorted(
+        [("needle", sha256(b"a needle")), ("small", sha256(b"a needle")), ("small", sha256(b"hay"))])
+    rows = list(csv.reader(io.StringIO(retro(server, tmp_path, both, "--csv").stdout)))
+    assert rows[0] == ["rule", "sha256"] and len(rows) == 4
+    done = retro(server, tmp_path, both, "--hashes")
+    assert lines(done) == sorted([sha256(b"a needle"), sha256(b"hay")])
+
+
+def test_nothing_stored_matches(stored, tmp_path):
+    done = retro(stored({"a": b"hay"}), tmp_path, NEEDLE)
+    assert (done.returncode, done.stdout) == (NONE, "")
+
+
+def test_corpora_and_times(stored, tmp_path):
+    stored({"a": b"needle in main"})
+    server = stored({"b": b"needle in goodware"}, "goodware")
+    assert retro(server, tmp_path, NEEDLE).stdout == f"needle {sha256(b'needle in main')}\n"
+    assert retro(server, tmp_path, NEEDLE, "--corpus", "goodware").stdout == f"needle {sha256(b'needle in goodware')}\n"
+    assert retro(server, tmp_path, NEEDLE, "--since", "1d").returncode == FOUND
+    assert retro(server, tmp_path, NEEDLE, "--until", "2001-01-01").returncode == NONE
+    done = retro(server, tmp_path, NEEDLE, "--corpus", "other")
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert "Valid corpora are: main,goodware" in done.stderr
+    done = retro(server, tmp_path, NEEDLE, "--since", "soon")
+    assert done.returncode == FAILED and "--since" in done.stderr
+
+
+def test_stored_rules_that_do_not_compile(stored, tmp_path):
+    done = retro(stored({"a": b"hay"}), tmp_path, "rule a {\n  condition: thing }\n")
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert "error[E009]: unknown identifier `thing`\n --> line:2:14" in done.stderr
+
+
+def test_the_job_is_its_owners(stored, tmp_path):
+    server = stored({"a": b"needle"})
+    key = server.user("other")
+    assert retro(server, tmp_path, NEEDLE, "--user", "other").returncode == FOUND
+    if server.process is None:
+        server.start()
+    jobs = server.api(key).get("/intelligence/retrohunt_jobs").json()["data"]
+    assert [(job["attributes"]["status"], job["attributes"]["num_matches"]) for job in jobs] == [("finished", 1)]
+    done = retro(server, tmp_path, NEEDLE, "--user", "nobody")
+    assert done.returncode == FAILED and "nobody" in done.stderr
+
+
+def test_a_folder_without_accounts_or_without_anything(make_server, tmp_path, tree):
+    server = make_server()
+    done = retro(server, tmp_path, NEEDLE)
+    assert done.returncode == FAILED and "there is no data folder at" in done.stderr
+    server.command("ingest", tree({"a": b"needle"}))
+    done = retro(server, tmp_path, NEEDLE)
+    assert done.returncode == FAILED and "weir user add NAME --role admin" in done.stderr
+
+
+def test_files_that_were_not_scanned_are_named(make_server, tmp_path, tree):
+    server = make_server("--hunt-bytes-max", "500")
+    server.command("user", "add", "boss", "--role", "admin")
+    server.command("ingest", tree({"a": b"needle", "large": b"needle" * 100}))
+    done = retro(server, tmp_path, NEEDLE, "--hunt-bytes-max", "500")
+    assert done.returncode == FOUND  # a job is complete without what is above the server's limit
+    assert lines(done) == [f"needle {sha256(b'needle')}"]
+    assert f"skipped: {sha256(b'needle' * 100)}: " in done.stderr and ", 1 skipped;" in done.stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_is_aborted(stored, tmp_path, end):
+    server = stored({f"{i}": b"seven%02d" % i for i in range(40)})
+    (tmp_path / "r").write_text(ENDLESS)
+    process = subprocess.Popen([server.binary, "hunt", tmp_path / "r", "--every", "0", "--data", server.data],
+                               env=server.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert any(re.match(r"weir hunt: \d+ of 40 files, ", line) for line in process.stderr)
+    process.send_signal(end)
+    out, said = process.communicate(timeout=20)
+    assert (process.returncode, out) == (FAILED, "")
+    assert re.search(r"job 'boss-\d+' aborted: aborted\n", said), said
+    key = server.command("user", "key", "boss").stdout.strip()
+    if server.process is None:
+        server.start()
+    jobs = server.api(key).get("/intelligence/retrohunt_jobs").json()["data"]
+    assert [job["attributes"]["status"] for job in jobs] == ["aborted"]
+
+
+def test_a_job_nobody_reads_any_more(stored, tmp_path):
+    server = stored({f"{i}": b"needle %d" % i for i in range(2000)})
+    (tmp_path / "r").write_text(NEEDLE)
+    process = subprocess.Popen([server.binary, "hunt", tmp_path / "r", "--data", server.data], env=server.env,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("needle ")
+    process.stdout.close()
+    process.stderr.read()
+    assert process.wait(timeout=30) == FAILED

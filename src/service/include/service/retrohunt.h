@@ -156,6 +156,10 @@ MUST_USE int retrohunt_matching_files(struct service *svc, int64_t job_id, int64
 				      uint32_t limit, bool count, struct arena *arena,
 				      struct retrohunt_files *ret, struct err *err);
 
+/* The same with a row for each rule that matched a file; nothing is counted. Blocks. */
+MUST_USE int retrohunt_matches(struct service *svc, int64_t job_id, int64_t after, uint32_t limit,
+			       struct arena *arena, struct retrohunt_files *ret, struct err *err);
+
 /* Files that were not scanned, in the order of their ids. */
 struct retrohunt_skip {
 	uint8_t sha256[SHA256_BYTES];

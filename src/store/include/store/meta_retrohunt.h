@@ -167,6 +167,12 @@ MUST_USE int retrohunt_match_files(struct sql_conn *conn, int64_t job_id, int64_
 				   struct retrohunt_match_file **ret, size_t *ret_n,
 				   struct err *err);
 
+/* Every match behind position `after`: as above, but a file for each of its rules. */
+MUST_USE int retrohunt_match_rules(struct sql_conn *conn, int64_t job_id, int64_t after,
+				   uint32_t limit, struct arena *arena,
+				   struct retrohunt_match_file **ret, size_t *ret_n,
+				   struct err *err);
+
 /* Name a file that was not scanned; idempotent. */
 MUST_USE int retrohunt_skip_add(struct sql_conn *conn, int64_t job_id, int64_t file_id,
 				struct str reason, struct err *err);

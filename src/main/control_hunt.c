@@ -1,0 +1,270 @@
+#include "control_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/hex.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "service/retrohunt.h"
+
+/* weir hunt: a Retrohunt job from its making to its end, told to who waits for it. */
+
+enum {
+	PIECE_BYTES = CONTROL_PAYLOAD_MAX / 2, /* of the compiler's messages */
+	LOOK_MS_FIRST = 5,          /* most jobs are short; longer ones are looked at … */
+	LOOK_MS = 200,              /* … less and less often, down to this */
+	MATCHES_EACH = 500,         /* told at once */
+	ARENA_BYTES_MAX = 16 << 20, /* a job's rules, and matches */
+};
+
+struct watch {
+	struct connection *c;
+	bool files_only;
+	int64_t told; /* position of the last match */
+	/* what has come of the making */
+	int wake; /* eventfd */
+	int rc;
+	struct err err;
+	struct buf messages; /* owned */
+	char name[RETROHUNT_NAME_BYTES];
+	int64_t id, owner_id;
+};
+
+/* ---- The making ---- */
+
+/* On a thread of the service's. */
+static void job_made(const struct retrohunt_job *job, int rc, const struct err *err,
+		     struct str messages, void *arg)
+{
+	struct watch *w = arg;
+
+	w->rc = rc;
+	if (rc) {
+		w->err = *err;
+	} else {
+		memcpy(w->name, job->name, sizeof w->name);
+		w->id = job->id;
+	}
+	buf_add_str(&w->messages, messages);
+	eventfd_write(w->wake, 1);
+}
+
+static int rules_read(int fd, struct buf *out, struct err *err)
+{
+	char piece[16 * 1024];
+	ssize_t n;
+
+	while ((n = pread(fd, piece, sizeof piece, (off_t)out->n)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "the rules cannot be read");
+		buf_add(out, piece, (size_t)n);
+		if (buf_failed(out))
+			return err_set(err, ERR_TOO_LARGE, "the rules are larger than %d bytes",
+				       LIMIT_RULES_BYTES);
+	}
+	return 0;
+}
+
+static void first_admin(const struct user *u, void *arg)
+{
+	struct user *first = arg;
+
+	if (u->role == ROLE_ADMIN && !u->disabled && (!first->id || u->id < first->id))
+		*first = *u;
+}
+
+/* Whose job it is: the named user's, or the first administrator's. */
+static int owner_get(struct service *svc, struct str name, struct user *ret, struct err *err)
+{
+	struct user first = { 0 };
+
+	if (name.n)
+		return user_get(svc, name, ret, err);
+	TRY(user_each(svc, first_admin, &first, err));
+	if (!first.id)
+		return err_set(err, ERR_NOT_FOUND,
+			       "a hunt belongs to somebody, and there is no administrator yet: "
+			       "'weir user add NAME --role admin', or --user NAME");
+	return user_by_id(svc, first.id, ret, err);
+}
+
+static void tell_messages(struct watch *w)
+{
+	struct str rest = buf_str(&w->messages);
+
+	while (rest.n) {
+		size_t n = rest.n < PIECE_BYTES ? rest.n : PIECE_BYTES;
+
+		ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_MESSAGES),
+		       FIELD_STR(str_make(rest.p, n)));
+		rest = str_make(rest.p + n, rest.n - n);
+	}
+}
+
+static int job_make(struct watch *w, const struct user *owner, const struct retrohunt_new *ask,
+		    struct err *err)
+{
+	eventfd_t ignored;
+
+	w->wake = eventfd(0, EFD_CLOEXEC);
+	if (w->wake < 0)
+		return err_sys(err, errno, "cannot wait for the job");
+	int rc = retrohunt_create(w->c->svc, owner, ask, job_made, w, err);
+
+	if (rc == 0) {
+		while (eventfd_read(w->wake, &ignored) != 0)
+			REQUIRE(errno == EINTR);
+		rc = w->rc;
+		if (rc)
+			*err = w->err;
+		tell_messages(w);
+	}
+	close(w->wake);
+	return rc;
+}
+
+/* ---- The watching ---- */
+
+static void tell_numbers(struct watch *w, const struct retrohunt_job *job)
+{
+	ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_HUNTED), FIELD_U64(job->files_done),
+	       FIELD_U64(job->files), FIELD_U64(job->bytes_done), FIELD_U64(job->bytes),
+	       FIELD_U64(job->num_matches), FIELD_U64(job->num_skipped),
+	       FIELD_U64(job->eta_s < 0 ? UINT64_MAX : (uint64_t)job->eta_s));
+}
+
+static int tell_matches(struct watch *w, struct err *err)
+{
+	struct retrohunt_files found = { .more = true };
+	char sha256[2 * SHA256_BYTES + 1];
+
+	while (found.more && !w->c->broken) {
+		AUTO(arena_drop) struct arena *arena = arena_new("hunt matches", ARENA_BYTES_MAX);
+
+		TRY(w->files_only
+			    ? retrohunt_matching_files(w->c->svc, w->id, w->told, MATCHES_EACH,
+						       false, arena, &found, err)
+			    : retrohunt_matches(w->c->svc, w->id, w->told, MATCHES_EACH, arena,
+						&found, err));
+		for (size_t i = 0; i < found.count; i++) {
+			hex_encode(found.rows[i].sha256, SHA256_BYTES, sha256);
+			ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_MATCH),
+			       FIELD_STR(found.rows[i].rule), FIELD_STR(str_of(sha256)),
+			       FIELD_U64(found.rows[i].is_inside));
+			w->told = found.rows[i].position;
+		}
+	}
+	connection_flush(w->c, false);
+	return 0;
+}
+
+static int tell_skipped(struct watch *w, struct err *err)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("hunt skipped", ARENA_BYTES_MAX);
+	char sha256[2 * SHA256_BYTES + 1];
+	struct retrohunt_skip *rows;
+	size_t n;
+
+	TRY(retrohunt_skipped(w->c->svc, w->id, RETROHUNT_SKIPPED_SHOWN, arena, &rows, &n, err));
+	for (size_t i = 0; i < n; i++) {
+		hex_encode(rows[i].sha256, SHA256_BYTES, sha256);
+		ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_SKIPPED), FIELD_STR(str_of(sha256)),
+		       FIELD_STR(rows[i].reason));
+	}
+	return 0;
+}
+
+/* Wait a moment. ERR_CLOSED: the server stops. *ret_enough: nobody wants more. */
+static int wait_a_moment(struct watch *w, int *ms, bool enough, bool *ret_enough, struct err *err)
+{
+	struct pollfd ready[2] = { { .fd = enough ? -1 : w->c->fd, .events = POLLIN | POLLRDHUP },
+				   { .fd = w->c->stop_fd, .events = POLLIN } };
+
+	*ret_enough = (poll(ready, 2, *ms) > 0 && ready[0].revents) || w->c->broken;
+	*ms = *ms * 2 < LOOK_MS ? *ms * 2 : LOOK_MS;
+	return ready[1].revents
+		       ? err_set(err, ERR_CLOSED,
+				 "the server stops; job '%s' goes on when it starts again", w->name)
+		       : 0;
+}
+
+static void tell_end(struct watch *w, const struct retrohunt_job *job)
+{
+	ANSWER(w->c, CONTROL_OK, FIELD_STR(str_of(job->name)),
+	       FIELD_STR(str_of(retrohunt_status_name(job->status))), FIELD_U64(job->complete),
+	       FIELD_STR(str_of(job->reason)), FIELD_STR(str_of(job->error)),
+	       FIELD_U64(job->verified_files), FIELD_U64(job->verified_bytes),
+	       FIELD_U64(job->num_files));
+}
+
+static int job_watch(struct watch *w, struct err *err)
+{
+	bool enough = false, aborted = false;
+	int ms = LOOK_MS_FIRST;
+
+	for (;;) {
+		AUTO(arena_drop) struct arena *arena = arena_new("hunt watch", ARENA_BYTES_MAX);
+		struct retrohunt_job job;
+
+		/* First how it stands, then what was found: an end comes after its last match. */
+		TRY(retrohunt_get(w->c->svc, w->owner_id, str_of(w->name), arena, &job, err));
+		TRY(tell_matches(w, err));
+		tell_numbers(w, &job);
+		connection_flush(w->c, false);
+		if (job.status == RETROHUNT_ABORTED || job.status == RETROHUNT_FINISHED) {
+			TRY(tell_skipped(w, err));
+			tell_end(w, &job);
+			return 0;
+		}
+		TRY(wait_a_moment(w, &ms, aborted, &enough, err));
+		if (!enough || aborted)
+			continue;
+		aborted = true;
+		int rc = retrohunt_abort(w->c->svc, w->owner_id, str_of(w->name), &w->c->by, err);
+
+		/* It may have finished just now. */
+		if (rc != 0 && rc != -ERR_INVALID)
+			return rc;
+	}
+}
+
+static int do_hunt(struct connection *c, struct frame *f, int fd, struct err *err)
+{
+	AUTO(buf_release) struct buf rules = BUF_INIT(LIMIT_RULES_BYTES);
+	struct watch w = { .c = c, .messages = BUF_INIT(16 << 20) };
+	struct user owner;
+	struct retrohunt_new ask = { .by = &c->by };
+	struct str name = frame_take_str(f);
+
+	ask.corpus = frame_take_str(f);
+	ask.start_s = (int64_t)frame_take_u64(f);
+	ask.end_s = (int64_t)frame_take_u64(f);
+	w.files_only = frame_take_u64(f) != 0;
+	if (f->bad || fd < 0)
+		return err_set(err, ERR_INVALID, "no rules were sent");
+	TRY(rules_read(fd, &rules, err));
+	TRY(owner_get(c->svc, name, &owner, err));
+	ask.rules = buf_str(&rules);
+	w.owner_id = owner.id;
+	int rc = job_make(&w, &owner, &ask, err);
+
+	buf_release(&w.messages);
+	return rc ? rc : job_watch(&w, err);
+}
+
+int control_hunt(struct connection *c, struct frame *f, struct err *err)
+{
+	int fd = frame_in_take_fd(&c->in);
+	int rc = do_hunt(c, f, fd, err);
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
