@@ -12,6 +12,8 @@
 #include "base/hex.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/metric.h"
+#include "base/thread.h"
 #include "service/files.h"
 #include "service/rulesets.h"
 #include "service/stream.h"
@@ -25,6 +27,8 @@
 enum {
 	ROWS_MAX = 4096,
 	AGAIN_EVERY = 3, /* each third sample is sent again: known, and told only once */
+	INDEX_LOOK_MS = 10,
+	INDEX_LOOKS = 3000,
 };
 
 struct change {
@@ -67,6 +71,7 @@ struct check {
 	uint8_t sha256[LED_UPLOADS][SHA256_BYTES];
 	unsigned tokens[LED_UPLOADS];
 	size_t sample_count;
+	int64_t number; /* of count_of */
 };
 
 __attribute__((format(printf, 2, 3))) static void lost(struct check *c, const char *form, ...)
@@ -163,6 +168,18 @@ static void read_tables(struct check *c)
 		 "SELECT seq, owner_id, source_id, entity_id, rule, state FROM sighting "
 		 "ORDER BY seq",
 		 take_told);
+}
+
+static void take_number(struct check *c, const struct sql_query *q)
+{
+	c->number = sql_i64(q, 0);
+}
+
+static int64_t count_of(struct check *c, const char *text)
+{
+	c->number = -1;
+	each_row(c, text, take_number);
+	return c->number;
 }
 
 /* ---- Samples ---- */
@@ -506,6 +523,30 @@ static void check_users(struct check *c)
 	}
 }
 
+/* Once nothing is left to do, each file that is there is in a segment, and no other. */
+static void check_index(struct check *c)
+{
+	static const char missing[] =
+		"SELECT count(*) FROM file f WHERE NOT EXISTS (SELECT 1 FROM segment s "
+		"WHERE s.first_id <= f.id AND s.last_id >= f.id)";
+	struct lock lock;
+	struct cond never;
+
+	lock_init(&lock, LOCK_TEST);
+	cond_init(&never);
+	for (int looks = 0; looks < INDEX_LOOKS && count_of(c, missing) != 0; looks++) {
+		lock_take(&lock);
+		(void)cond_wait_ms(&never, &lock, INDEX_LOOK_MS);
+		lock_drop(&lock);
+	}
+	cond_release(&never);
+	lock_release(&lock);
+	if (metric_get(METRIC_index_lost_total) != 0)
+		lost(c, "a segment with a row was not whole");
+	if (count_of(c, missing) != 0)
+		lost(c, "%lld files are in no segment", (long long)count_of(c, missing));
+}
+
 static void check_all(struct check *c)
 {
 	struct ledger *led = c->led;
@@ -536,6 +577,7 @@ static void check_all(struct check *c)
 	check_hits(c);
 	check_told(c);
 	check_deletions(c);
+	check_index(c);
 	if (service_verify(c->svc, &plain, &task, &verified, &err) != 0)
 		lost(c, "verify: %s", err.msg);
 }
@@ -558,6 +600,8 @@ int check_main(const char *dir)
 	options.workers = 1;
 	options.disk_reserve_bytes = 0;
 	options.unsafe_no_sync = true; /* nothing is lost any more */
+	options.index.seconds = 0;
+	options.index.merge_fan = 2;
 	if (service_open(&c->svc, &options, &err) != 0) {
 		lost(c, "%s", err.msg);
 	} else {

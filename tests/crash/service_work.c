@@ -485,6 +485,9 @@ int work_main(const char *dir, const struct work_options *options)
 	service.workers = 1;
 	service.disk_reserve_bytes = 0;
 	service.unsafe_no_sync = options->unsafe_no_sync;
+	/* The index is written and merged all the while. */
+	service.index.seconds = 0;
+	service.index.merge_fan = 2;
 	if (service_open(&work.svc, &service, &err) == 0) {
 		/* A failure is what clients see of the power cut: the ledger says what they got. */
 		(void)!work_on();
