@@ -15,7 +15,7 @@ struct failing {
 	struct io io; /* first */
 	struct io *real;
 	_Atomic uint64_t calls;
-	uint64_t fails_at; /* 0: none */
+	_Atomic uint64_t fails_at; /* 0: none */
 	int sys;
 };
 

@@ -537,49 +537,84 @@ static void which_neighbours_are_chosen(void **state)
 
 /* ---- Faults ---- */
 
-/* Each call that changes the folder fails once, with building, merging and removing. */
-static void every_write_fails_once(void **state)
+/* The n-th allocation of a size from outside fails, once. */
+static _Atomic uint64_t allocations, allocation_fails_at;
+
+int __real_mem_try_alloc(void **ret, size_t bytes, struct err *err);
+int __real_mem_try_array(void **ret, size_t n, size_t size, struct err *err);
+int __wrap_mem_try_alloc(void **ret, size_t bytes, struct err *err);
+int __wrap_mem_try_array(void **ret, size_t n, size_t size, struct err *err);
+
+int __wrap_mem_try_alloc(void **ret, size_t bytes, struct err *err)
+{
+	if (++allocations == allocation_fails_at)
+		return err_set(err, ERR_NO_MEMORY, "the test's memory");
+	return __real_mem_try_alloc(ret, bytes, err);
+}
+
+int __wrap_mem_try_array(void **ret, size_t n, size_t size, struct err *err)
+{
+	if (++allocations == allocation_fails_at)
+		return err_set(err, ERR_NO_MEMORY, "the test's memory");
+	return __real_mem_try_array(ret, n, size, err);
+}
+
+/* One file after the other is indexed, and merged with others, whatever fails meanwhile. */
+static void index_another(struct corpus_world *v, unsigned number, _Atomic uint64_t *calls,
+			  _Atomic uint64_t *fails_at, uint64_t n)
+{
+	static const char docs[] = "SELECT coalesce(sum(docs), 0) FROM segment";
+	int64_t before = world_i64(v->w, docs);
+
+	upload(v, number, NULL);
+	let_wait(v);
+	*calls = 0;
+	*fails_at = n;
+	for (int ms = 0; world_i64(v->w, docs) != before + 1; ms++) {
+		assert_true(ms < DEADLINE_MS);
+		clock_fake_advance(&v->w->clock, 10 * 1000000);
+		corpus_wake(v->w->svc);
+		poll(NULL, 0, 1);
+	}
+	*fails_at = 0; /* the next upload is not what fails */
+}
+
+static void each_fails_once(struct corpus_world *v, _Atomic uint64_t *calls,
+			    _Atomic uint64_t *fails_at, uint64_t least)
 {
 	static const int kinds[] = { EIO, ENOSPC };
-	struct corpus_world *v = *state;
 	unsigned number = 0;
-	uint64_t calls = 0;
-	bool clean = false;
+	uint64_t most = 0;
 
 	log_set_sink(no_log, NULL);
-	for (uint64_t n = 1; !clean; n++) {
+	for (uint64_t n = 1; n <= most + 1; n++) {
 		unsigned first = number + 1;
 
 		v->disk.sys = kinds[n % 2];
 		for (int i = 0; i < FAN; i++) {
-			int64_t docs =
-				world_i64(v->w, "SELECT coalesce(sum(docs), 0) FROM segment");
-
-			v->disk.fails_at = 0; /* the upload is not what fails */
-			upload(v, ++number, NULL);
-			let_wait(v);
-			v->disk.calls = 0;
-			v->disk.fails_at = n;
-			for (int ms = 0; world_i64(v->w, "SELECT coalesce(sum(docs), 0) FROM "
-							 "segment") != docs + 1;
-			     ms++) {
-				assert_true(ms < DEADLINE_MS);
-				clock_fake_advance(&v->w->clock, 10 * 1000000);
-				corpus_wake(v->w->svc);
-				poll(NULL, 0, 1);
-			}
-			if (v->disk.calls > calls)
-				calls = v->disk.calls;
+			index_another(v, ++number, calls, fails_at, n);
+			if (*calls > most)
+				most = *calls;
 		}
-		clean = n > calls;
-		v->disk.fails_at = 0;
 		check_files(v, first, number);
 	}
-	assert_in_range(calls, 4, 100);
+	assert_in_range(most, least, 200);
 	reopen(v);
 	log_set_sink(NULL, NULL);
 	check_files(v, 1, number);
 	wait_files(v, (unsigned)world_i64(v->w, "SELECT count(*) FROM segment"));
+}
+
+static void every_write_fails_once(void **state)
+{
+	struct corpus_world *v = *state;
+
+	each_fails_once(v, &v->disk.calls, &v->disk.fails_at, 4);
+}
+
+static void every_allocation_fails_once(void **state)
+{
+	each_fails_once(*state, &allocations, &allocation_fails_at, 2);
 }
 
 int main(int argc, char **argv)
@@ -596,6 +631,7 @@ int main(int argc, char **argv)
 		TEST(damaged_rows_are_noted_and_the_segment_built_anew),
 		TEST(neighbours_become_one_without_what_was_removed),
 		TEST(every_write_fails_once),
+		TEST(every_allocation_fails_once),
 #undef TEST
 		cmocka_unit_test(which_neighbours_are_chosen),
 	};
