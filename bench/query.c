@@ -33,7 +33,8 @@ enum {
 	SEGMENT_DOCS = 1000000,
 	COLUMN_CLASS = 10,
 	COLUMN_BYTES = 600, /* of a sample that is said to have such a column */
-	SEGMENTS_MAX = 64
+	SEGMENTS_MAX = 64,
+	COLD_STRINGS = 16
 };
 
 static struct {
@@ -103,15 +104,20 @@ static void write_segment(struct bench *b, struct segment_writer *w, int64_t fir
 	need(segment_writer_write(w, b->io, name, first, last, &bytes, &err), &err);
 	segment_writer_free(w);
 	need(segment_open(seg, b->io, name, &err), &err);
-	need(b->io->unlink(b->io, name, &err), &err);
 	b->index_bytes += bytes;
 	b->seg_count++;
 }
 
 static void segments_close(struct bench *b)
 {
-	while (b->seg_count > 0)
+	struct err err;
+	char name[32];
+
+	while (b->seg_count > 0) {
 		segment_unref(b->segs[--b->seg_count]);
+		snprintf(name, sizeof name, "%u.seg", b->seg_count);
+		need(b->io->unlink(b->io, name, &err), &err);
+	}
 	b->index_bytes = b->corpus_bytes = 0;
 }
 
@@ -234,6 +240,41 @@ static int file_add(const char *path, const struct stat *st, int type, struct FT
 	return 0;
 }
 
+/* Forget what the page cache has of the segment; only pages that are not mapped go. */
+static void cache_drop(struct bench *b)
+{
+	struct err err;
+	struct io_file *f;
+
+	segment_unref(b->segs[0]);
+	need(b->io->open(b->io, "0.seg", O_RDONLY, &f, &err), &err);
+	if (posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+		fprintf(stderr, "the page cache keeps what it has\n");
+	b->io->close(b->io, f);
+	need(segment_open(&b->segs[0], b->io, "0.seg", &err), &err);
+}
+
+/* The first look-ups after that; microseconds of the clock, disk included. */
+static double cold(struct bench *b, const struct str *strings)
+{
+	struct query_counters c = { 0 };
+	double us[COLD_STRINGS];
+
+	for (unsigned i = 0; i < COLD_STRINGS; i++) {
+		struct plan *plan = plan_of(&strings[i], 1);
+		struct query_counters one = { 0 };
+
+		cache_drop(b);
+		ask(b, plan, &one);
+		us[i] = (double)one.us;
+		query_counters_add(&c, &one);
+		plan_drop(&plan);
+	}
+	printf("cold     %.0f us, %.0f rows\n", median(us, COLD_STRINGS),
+	       (double)c.rows / COLD_STRINGS);
+	return median(us, COLD_STRINGS);
+}
+
 /* Each string alone, and all of them in one plan; microseconds of one string. */
 static void lookups(struct bench *b, const char *what, const struct str *strings, double *ret_one)
 {
@@ -296,6 +337,7 @@ static void bench_files(struct bench *b, double *ret_present, double *ret_absent
 	}
 	lookups(b, "present", collecting.strings, ret_present);
 	lookups(b, "absent", absent, ret_absent);
+	cold(b, absent);
 	for (unsigned i = 0; i < STRINGS; i++) {
 		free((void *)(uintptr_t)absent[i].p);
 		free((void *)(uintptr_t)collecting.strings[i].p);

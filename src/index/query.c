@@ -92,7 +92,7 @@ static int tables_make(struct query *q, struct err *err)
 	q->set_words = q->set_words ? q->set_words : QUERY_LINE_WORDS;
 	q->sets_max = (uint32_t)(QUERY_SCRATCH_BYTES / (q->set_words * 8));
 	q->sets_max = q->sets_max < SETS_MIN ? SETS_MIN : q->sets_max;
-	TRY(mem_try_array((void **)&q->free, q->sets_max, sizeof *q->free, err));
+	TRY(mem_try_alloc((void **)&q->free, q->sets_max * sizeof *q->free, err));
 	TRY(mem_try_array((void **)&q->shared, plan->share_count + 1u, sizeof *q->shared, err));
 	TRY(mem_try_array((void **)&q->shared_list, plan->share_count, sizeof *q->shared_list,
 			  err));
@@ -186,12 +186,14 @@ static void group_add(struct query *q, uint32_t rule, uint64_t *set)
 			memset(*found, 0, words * 8);
 	}
 	if (!set || !*found || q->plan->rules[rule].root == PLAN_TRUE ||
-	    !q->kernel->and_not(set, q->block.alive, *found, words)) {
+	    !q->kernel->without(set, q->block.alive, *found, words)) {
 		q->groups_all |= 1ull << group;
 		return;
 	}
-	if (query_rule(q, rule, set))
-		q->kernel->or (*found, set, words);
+	if (query_rule(q, rule, set)) {
+		q->kernel->join(*found, set, words);
+		q->groups_some |= 1ull << group;
+	}
 }
 
 static void groups_evaluate(struct query *q)
@@ -211,6 +213,9 @@ static void groups_evaluate(struct query *q)
 static void mask_add(struct query *q, const uint64_t *bits, uint64_t mask)
 {
 	for (uint32_t word = 0; word * 64 < q->block.b->doc_count && mask; word++) {
+		if (bits[word] == 0)
+			continue;
+		q->has_found = true;
 		for (uint64_t todo = bits[word]; todo; todo &= todo - 1) {
 			unsigned bit = (unsigned)__builtin_ctzll(todo);
 			uint64_t had =
@@ -250,6 +255,9 @@ static int candidates_add(struct query *q, struct err *err)
 	struct query_answer *answer = q->answer;
 	uint32_t n = 0;
 
+	if (!q->has_found)
+		return 0;
+	q->has_found = false;
 	for (uint32_t word = 0; word * 64 < b->doc_count; word++)
 		n += row_bits(q->doc_found[word]);
 	TRY(candidates_reserve(q, n, err));
@@ -275,14 +283,14 @@ static void groups_end(struct query *q)
 
 		if (is_all) {
 			mask_add(q, q->doc_alive, 1ull << g);
-		} else if (q->groups[g]) {
+		} else if (q->groups_some >> g & 1) {
 			query_set_docs(q, q->groups[g], q->doc_bits);
 			mask_add(q, q->doc_bits, 1ull << g);
 		}
 		query_set_give(q, q->groups[g]);
 		q->groups[g] = NULL;
 	}
-	q->groups_all = 0;
+	q->groups_all = q->groups_some = 0;
 }
 
 static int block_run(struct query *q, const struct segment_block *b, struct err *err)
@@ -293,7 +301,12 @@ static int block_run(struct query *q, const struct segment_block *b, struct err 
 		return 0;
 	}
 	TRY(query_block_begin(q, b, err));
-	query_docs_sum(q, q->doc_alive, &q->counters->docs, &q->counters->doc_bytes);
+	if (q->is_all_alive) {
+		q->counters->docs += b->doc_count;
+		q->counters->doc_bytes += b->sample_bytes;
+	} else {
+		query_docs_sum(q, q->doc_alive, &q->counters->docs, &q->counters->doc_bytes);
+	}
 	query_shared_rules(q);
 	if (q->filter->wants_details)
 		details_block(q);
@@ -301,7 +314,8 @@ static int block_run(struct query *q, const struct segment_block *b, struct err 
 	groups_end(q);
 	query_shared_end(q);
 	q->counters->blocks_damaged += q->block.is_damaged;
-	mask_add(q, q->doc_always, q->groups_used);
+	if (b->flags & SEGMENT_DOC_ALWAYS)
+		mask_add(q, q->doc_always, q->groups_used);
 	return candidates_add(q, err);
 }
 

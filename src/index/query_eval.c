@@ -1,6 +1,6 @@
 #include "query_internal.h"
 
-#include "base/err.h"
+#include "base/clock.h"
 #include "index/gram.h"
 
 enum {
@@ -9,6 +9,10 @@ enum {
 	 * is still there most likely has it, and to verify costs less than to go on.
 	 */
 	QUIET_ROWS = 16,
+	/* As many as a run that is nowhere takes; more would be read in vain. */
+	ROWS_AHEAD = 16,
+	COLD_US = 200, /* for the rows of a run: then they came from a disk */
+	TILES_SAMPLED = 2,
 	TILES_AT_ONCE = 16, /* there is one for each class */
 	LINE_BITS = ROW_LINE * 8,
 	/* The share of all sets, in quarters, that what is kept for later may take. */
@@ -106,6 +110,18 @@ static bool rows_fetch(struct query *q, struct run_tile *t, const uint32_t *hash
 	return true;
 }
 
+/* The first rows of a run are asked for together: a disk has many arms, or none. */
+static void rows_ahead(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
+		       const struct run_tile *tiles, unsigned n)
+{
+	while (rows->known < rows->count && rows->known < ROWS_AHEAD)
+		rows_know(q->plan, run, rows);
+	for (unsigned i = 0; i < rows->known && i < ROWS_AHEAD; i++)
+		for (unsigned k = 0; k < n; k++)
+			segment_row_prefetch(q->seg, tiles[k].m,
+					     gram_row(rows->hashes[i], tiles[k].m->class));
+}
+
 /* The n tiles that are left after all rows, or after enough of them, remain. */
 static bool run_tiles(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
 		      struct run_tile *tiles, unsigned n)
@@ -142,6 +158,39 @@ static bool run_tiles(struct query *q, const struct plan_run_rec *run, struct ru
 	return true;
 }
 
+/* Of the first run: is the first row of some matrix not in memory? */
+static bool is_cold(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
+		    const struct run_tile *tiles, unsigned n)
+{
+	if (rows->known == 0)
+		rows_know(q->plan, run, rows);
+	for (unsigned i = 0; i < n && i < TILES_SAMPLED; i++) {
+		const struct segment_matrix *m = tiles[n - 1 - i].m;
+
+		if (!segment_row_is_near(q->seg, m, gram_row(rows->hashes[i], m->class)))
+			return true;
+	}
+	return false;
+}
+
+/* How long it took tells whether the rows of the next one are worth asking for ahead. */
+static bool run_tiles_timed(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
+			    struct run_tile *tiles, unsigned n)
+{
+	struct clock *clock = clock_system();
+	int64_t start_us = clock_mono_us(clock);
+	bool goes_on;
+
+	if (!q->has_sampled)
+		q->is_cold = is_cold(q, run, rows, tiles, n);
+	if (q->is_cold)
+		rows_ahead(q, run, rows, tiles, n);
+	goes_on = run_tiles(q, run, rows, tiles, n);
+	q->has_sampled = true;
+	q->is_cold = clock_mono_us(clock) - start_us > COLD_US;
+	return goes_on;
+}
+
 static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
 {
 	const struct plan_run_rec *run = &q->plan->runs[number];
@@ -163,12 +212,12 @@ static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
 		to->quiet = 0;
 		n += to->lines != 0;
 		if (n == TILES_AT_ONCE) {
-			if (!run_tiles(q, run, &rows, tiles, n))
+			if (!run_tiles_timed(q, run, &rows, tiles, n))
 				return false;
 			n = 0;
 		}
 	}
-	return run_tiles(q, run, &rows, tiles, n) && rows.any;
+	return run_tiles_timed(q, run, &rows, tiles, n) && rows.any;
 }
 
 /* ---- what is used more than once ---------------------------------------------------- */
@@ -202,7 +251,7 @@ static bool shared_narrow(struct query *q, uint32_t share, uint32_t number, eval
 
 	if (!value)
 		return evaluate(q, number, set);
-	return q->kernel->and (set, set, value, q->block.words);
+	return q->kernel->both(set, set, value, q->block.words);
 }
 
 /* ---- programs ----------------------------------------------------------------------- */
@@ -218,11 +267,11 @@ static bool or_narrow(struct query *q, const struct plan_node *node, enum mode m
 		any = false;
 		memset(found, 0, words * 8);
 		for (unsigned i = 0; i < node->n; i++) {
-			if (!q->kernel->and_not(rest, set, found, words))
+			if (!q->kernel->without(rest, set, found, words))
 				break;
 			if (!narrow(q, &q->plan->nodes[children[i]], mode, rest))
 				continue;
-			q->kernel->or (found, rest, words);
+			q->kernel->join(found, rest, words);
 			any = true;
 		}
 		memcpy(set, found, words * 8);
@@ -258,16 +307,16 @@ static bool at_least_counted(struct query *q, const struct plan_node *node, enum
 		if (narrow(q, &q->plan->nodes[children[i]], mode, value)) {
 			kernel->count(planes, digits, value, words);
 			if (kernel->at_least(value, value, planes, digits, node->k, words))
-				kernel->or (done, value, words);
+				kernel->join(done, value, words);
 		}
 		/* Neither what has enough nor what can no longer get it. */
-		if (!kernel->and_not(open, open, done, words))
+		if (!kernel->without(open, open, done, words))
 			break;
 		if (left < node->k &&
 		    !kernel->at_least(open, open, planes, digits, node->k - left, words))
 			break;
 	}
-	return kernel->and (set, done, done, words);
+	return kernel->both(set, done, done, words);
 }
 
 static bool at_least_narrow(struct query *q, const struct plan_node *node, enum mode mode,
@@ -303,7 +352,7 @@ static bool rule_narrow(struct query *q, uint32_t rule, uint64_t *set)
 {
 	const uint64_t *value = q->shared[q->plan->rules[rule].share];
 
-	return value ? q->kernel->and (set, set, value, q->block.words) : true;
+	return value ? q->kernel->both(set, set, value, q->block.words) : true;
 }
 
 static bool narrow(struct query *q, const struct plan_node *node, enum mode mode, uint64_t *set)

@@ -83,13 +83,18 @@ struct query {
 	uint64_t *doc_found;  /* what has a mask; the other masks mean nothing */
 	/* Of the block, by document and by group. */
 	uint64_t *masks;
-	uint64_t *groups[QUERY_GROUPS];   /* sets; NULL: nothing yet */
-	uint64_t groups_used, groups_all; /* masks: that there are; in which everything is */
-	uint32_t *rules;                  /* those in a group, cheap ones first */
+	uint64_t *groups[QUERY_GROUPS]; /* sets; NULL: nothing yet */
+	/* Masks of groups: that there are; in which everything is; in which something is. */
+	uint64_t groups_used, groups_all, groups_some;
+	uint32_t *rules; /* those in a group, cheap ones first */
 	uint32_t rule_count;
 	size_t candidate_cap;
-	uint64_t work; /* bytes gone through since goes_on was asked */
+	uint64_t work;     /* bytes gone through since goes_on was asked */
+	bool is_all_alive; /* the whole block passes the filter */
+	bool has_found;    /* doc_found is not empty */
 	bool is_stopped;
+	bool has_sampled;
+	bool is_cold; /* rows come from a disk: they are asked for ahead */
 };
 
 /* ---- query.c ---- */

@@ -70,6 +70,9 @@ bool query_filter_block(struct query *q, const struct segment_block *b)
 	    b->id_max < f->first_id || !corpus_is_there(q, b))
 		return false;
 	corpus_bits(q, b, alive);
+	q->is_all_alive = b->corpora == 1u << f->corpus && b->id_min >= f->first_id &&
+			  b->id_max <= f->last_id && b->first_seen_max_s <= f->end_s &&
+			  b->size_max <= f->size_max && !f->dead;
 	if (b->id_min < f->first_id || b->id_max > f->last_id) {
 		q->kernel->between(bits, (const uint64_t *)segment_file_ids(q->seg) + b->doc_first,
 				   n, (uint64_t)f->first_id ^ sign, (uint64_t)f->last_id ^ sign,
@@ -214,7 +217,7 @@ bool query_pred(struct query *q, uint32_t pred, uint64_t *set)
 	if (!value)
 		return true;
 	query_set_of_docs(q, bits, value);
-	any = q->kernel->and (set, set, value, q->block.words);
+	any = q->kernel->both(set, set, value, q->block.words);
 	query_set_give(q, value);
 	return any;
 }

@@ -57,7 +57,7 @@ TARGET static uint64_t NAME(lines)(const uint8_t *set, unsigned count)
 	return lines;
 }
 
-TARGET static bool NAME (and)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words)
+TARGET static bool NAME(both)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words)
 {
 	VEC any = { 0 };
 
@@ -70,7 +70,7 @@ TARGET static bool NAME (and)(uint64_t *to, const uint64_t *a, const uint64_t *b
 	return VEC_ANY(any);
 }
 
-TARGET static bool NAME(and_not)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words)
+TARGET static bool NAME(without)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words)
 {
 	VEC any = { 0 };
 
@@ -83,7 +83,7 @@ TARGET static bool NAME(and_not)(uint64_t *to, const uint64_t *a, const uint64_t
 	return VEC_ANY(any);
 }
 
-TARGET static void NAME(or)(uint64_t *to, const uint64_t *a, size_t words)
+TARGET static void NAME(join)(uint64_t *to, const uint64_t *a, size_t words)
 {
 	for (size_t i = 0; i < words; i += sizeof(VEC) / 8)
 		*(VEC *)(to + i) |= *(const VEC *)(a + i);
@@ -222,6 +222,6 @@ TARGET static uint64_t NAME(sum)(const uint64_t *numbers, const uint64_t *bits, 
 }
 
 static const struct row_kernel NAME(kernel) = {
-	KERNEL_NAME, NAME(and_rows), NAME(lines),   NAME(and),   NAME(and_not),   NAME(or),
+	KERNEL_NAME, NAME(and_rows), NAME(lines),   NAME(both),  NAME(without),   NAME(join),
 	NAME(count), NAME(at_least), NAME(between), NAME(pairs), NAME(byte_bits), NAME(sum),
 };

@@ -27,10 +27,10 @@ struct row_kernel {
 			     bool *cut);
 	/* Those of the first `count` lines, up to ROW_TILE_LINES, that have a bit. */
 	uint64_t (*lines)(const uint8_t *set, unsigned count);
-	/* to = a and b; to = a and not b. Whether anything is left. */
-	bool (*and)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words);
-	bool (*and_not)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words);
-	void (* or)(uint64_t *to, const uint64_t *a, size_t words);
+	/* to = a and b; to = a without b. Whether anything is left. */
+	bool (*both)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words);
+	bool (*without)(uint64_t *to, const uint64_t *a, const uint64_t *b, size_t words);
+	void (*join)(uint64_t *to, const uint64_t *a, size_t words);
 	/*
 	 * A counter for each bit, in planes of `words` words, one for each of its digits,
 	 * lowest first: add 1 where `a` has a bit. They must not overflow.

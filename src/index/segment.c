@@ -103,7 +103,11 @@ static int segment_load(struct segment *seg, const char *path, struct err *err)
 	TRY(mem_try_array(&seg->page_bits, 2 * words, sizeof(_Atomic uint64_t), err));
 	seg->pages_whole = seg->page_bits;
 	seg->pages_damaged = seg->pages_whole + words;
-	return segment_validate(seg, err);
+	TRY(segment_validate(seg, err));
+	/* One row is read here and one there: what stands around it is not wanted. */
+	(void)madvise((void *)(uintptr_t)(seg->map + s[SECTION_ROWS].at), s[SECTION_ROWS].bytes,
+		      MADV_RANDOM);
+	return 0;
 }
 
 static void segment_drop(struct segment **seg)

@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "base/mem.h"
 #include "segment_internal.h"
@@ -85,6 +87,15 @@ void segment_row_prefetch(const struct segment *seg, const struct segment_matrix
 	/* Advice: what it cannot do is done when the row is read. */
 	(void)madvise((void *)(uintptr_t)(seg->map + from), at + m->row_bytes - from,
 		      MADV_WILLNEED);
+}
+
+bool segment_row_is_near(const struct segment *seg, const struct segment_matrix *m, uint32_t row)
+{
+	uint8_t byte;
+	struct iovec v = { &byte, 1 };
+	uint64_t at = m->rows_at + (uint64_t)row * m->row_bits / 8;
+
+	return preadv2(seg->file->fd, &v, 1, (off_t)at, RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
 void segment_on_damage(struct segment *seg,

@@ -1,6 +1,7 @@
 #include "query_world.h"
 
 #include <errno.h>
+#include <sys/uio.h>
 
 /* ---- against the model -------------------------------------------------------------- */
 
@@ -166,6 +167,31 @@ static int no_scratch_down(void **state)
 {
 	memalign_lot = 0;
 	return small_down(state);
+}
+
+/* ---- rows that are not in memory ---- */
+
+static bool is_far;
+static unsigned far_asked;
+
+ssize_t __real_preadv2(int fd, const struct iovec *v, int n, off_t at, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *v, int n, off_t at, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *v, int n, off_t at, int flags)
+{
+	if (!is_far)
+		return __real_preadv2(fd, v, n, at, flags);
+	far_asked++;
+	errno = EAGAIN;
+	return -1;
+}
+
+static void test_cold(void **state)
+{
+	is_far = true;
+	for (uint64_t seed = 2500; seed < 2550; seed++)
+		run_one(*state, seed, true);
+	is_far = false;
+	assert_true(far_asked > 10);
 }
 
 /* ---- samples of several chunks ------------------------------------------------------ */
@@ -337,6 +363,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_model, small_up, small_down),
 		cmocka_unit_test_setup_teardown(test_model_exact, small_up, small_down),
 		cmocka_unit_test_setup_teardown(test_no_scratch, small_up, no_scratch_down),
+		cmocka_unit_test_setup_teardown(test_cold, small_up, small_down),
 		cmocka_unit_test(test_chunk_borders),
 		cmocka_unit_test(test_local),
 		cmocka_unit_test(test_blocks),

@@ -37,11 +37,11 @@ static void kernel_run(const struct row_kernel *k, struct kernel_data *d)
 	d->cut = false;
 	d->lines = k->lines((const uint8_t *)d->sets[0], WORDS / 8);
 	d->left = k->and_rows((uint8_t *)d->sets[0], rows, d->lines & 0xf7, &d->cut);
-	d->any[0] = k->and (d->sets[1], d->sets[1], d->sets[2], WORDS);
-	d->any[1] = k->and_not(d->sets[3], d->sets[2], d->sets[1], WORDS);
+	d->any[0] = k->both(d->sets[1], d->sets[1], d->sets[2], WORDS);
+	d->any[1] = k->without(d->sets[3], d->sets[2], d->sets[1], WORDS);
 	for (unsigned i = 0; i < 4; i++)
 		k->count(planes, DIGITS, d->sets[i], WORDS);
-	k->or (d->sets[1], d->sets[3], WORDS);
+	k->join(d->sets[1], d->sets[3], WORDS);
 	k->count(planes, DIGITS, d->sets[1], WORDS);
 	d->any[2] = k->at_least(d->sets[2], d->sets[3], planes, DIGITS, 3, WORDS);
 	k->between(d->between[0], d->sets[1], NUMBERS, LEAST, MOST, 0);

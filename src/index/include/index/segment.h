@@ -129,6 +129,8 @@ const struct segment_block *segment_block_at(const struct segment *seg, uint32_t
 const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, uint32_t row);
 /* Start reading it from the disk: a system call, worth it where rows are not in memory. */
 void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row);
+/* Is its first page in memory? Also true where that cannot be told. A system call, too. */
+bool segment_row_is_near(const struct segment *seg, const struct segment_matrix *m, uint32_t row);
 /* Set before the segment is shared. Any thread may call it. */
 void segment_on_damage(struct segment *seg,
 		       void (*damaged)(struct segment *seg, uint64_t offset, void *arg), void *arg);
