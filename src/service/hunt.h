@@ -111,6 +111,9 @@ struct hunt_job {
 	struct str facts;         /* a JSON object, see scan/facts.def; empty: none */
 	struct str tags;          /* blank-separated */
 	struct str facts_failure; /* why there are no facts */
+	uint64_t *features;       /* see scan_identity; in the arena */
+	size_t feature_count;
+	uint32_t features_version; /* 0: they are not known */
 	uint32_t file_type;
 	struct str magic;
 	struct str mime;

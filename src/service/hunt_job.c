@@ -17,6 +17,7 @@
 #include "sample_facts.h"
 #include "snippet.h"
 #include "store/meta_facts.h"
+#include "store/meta_index.h"
 #include "store/meta_live.h"
 
 enum {
@@ -29,6 +30,7 @@ enum {
 	SUSPEND_AFTER_SAMPLES = 3,  /* distinct samples before a ruleset is switched off */
 	SUSPEND_REASON_BYTES = 300, /* of the last failure, in what the owner is told */
 };
+_Static_assert((size_t)SCAN_FEATURES_MAX <= (size_t)FEATURES_MAX, "what is extracted is stored");
 
 /* ---- Life ---- */
 
@@ -92,6 +94,11 @@ void hunt_job_take_identity(struct hunt_job *job, const struct scan_identity *id
 	job->facts = arena_str(job->arena, id->facts);
 	job->tags = arena_str(job->arena, id->tags);
 	job->facts_failure = arena_str(job->arena, id->failure);
+	job->features_version = id->features_version;
+	job->feature_count = id->feature_count;
+	job->features = arena_must(job->arena, (id->feature_count + 1) * sizeof *job->features);
+	if (id->feature_count)
+		memcpy(job->features, id->features, id->feature_count * sizeof *job->features);
 }
 
 void hunt_job_no_facts(struct hunt_job *job, struct str reason)
@@ -304,7 +311,12 @@ static int keep_identity(struct sql_conn *conn, const struct hunt_job *job, stru
 	TRY(file_row_set_identity(conn, job->row->file.id, job->file_type, job->magic, job->mime,
 				  err));
 	/* Where there are none now, those found before still hold: the content is the same. */
-	return job->facts.n ? file_facts_put(conn, job->row->file.id, &facts, err) : 0;
+	if (job->facts.n)
+		TRY(file_facts_put(conn, job->row->file.id, &facts, err));
+	return job->features_version
+		       ? file_features_put(conn, job->row->file.id, job->features_version,
+					   job->features, job->feature_count, err)
+		       : 0;
 }
 
 /* The row of the analysis: completed, or waiting for what it found inside. */

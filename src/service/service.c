@@ -54,6 +54,7 @@ struct service_options service_options_default(const char *data)
 			   .seconds = 60,
 			   .fill_max = SIGNATURE_FILL_DEFAULT,
 			   .threads = processors > 3 ? processors / 2 : 1,
+			   .features_version = SCAN_FEATURES_VERSION,
 			   .merge_fan = 8,
 			   .docs_max = 1 << 20,
 			   .bytes_max = 8ull << 30 },

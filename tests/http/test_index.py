@@ -68,6 +68,23 @@ def test_what_is_uploaded_is_indexed_merged_and_forgotten(make_server, tmp_path)
     assert verify(one, 0) == []
 
 
+def test_features_are_stored_with_the_analysis_and_indexed(make_server, tmp_path):
+    one = make_server(*AT_ONCE).start()
+    (tmp_path / "samples").mkdir()
+    shutil.copy(one.binary, tmp_path / "samples" / "an ELF file")
+    (tmp_path / "samples" / "a text").write_bytes(b"no features but that of no file type\n")
+    one.command("ingest", "--wait", tmp_path / "samples")
+    wait_indexed(one, 2)
+    one.stop()
+    with sqlite3.connect(one.data / "weir.db") as db:
+        versions, = db.execute("SELECT count(*) FROM file_features WHERE version > 0").fetchone()
+        most, = db.execute("SELECT max(length(features)) FROM file_features").fetchone()
+        assert versions == 2 and most > 8
+        assert db.execute("SELECT DISTINCT features_version FROM segment").fetchall() == \
+            db.execute("SELECT DISTINCT version FROM file_features").fetchall()
+    assert verify(one, 0) == []
+
+
 @pytest.fixture(params=["with a server", "without"])
 def indexed(request, make_server, tmp_path):
     one = make_server(*AT_ONCE).start()

@@ -293,6 +293,61 @@ static void nothing_is_written_below_the_disk_reserve(void **state)
 	wait_list(v, "1-3");
 }
 
+struct features_req {
+	struct write_req req;
+	int64_t file_id;
+	uint32_t version;
+	uint64_t hash;
+};
+
+static int features_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	const struct features_req *r = (const struct features_req *)req;
+
+	return file_features_put(conn, r->file_id, r->version, &r->hash, 1, err);
+}
+
+static void put_feature(struct corpus_world *v, int64_t file_id, uint32_t version, uint64_t hash)
+{
+	struct features_req r = { .req = { .apply = features_apply, .lane = LANE_API },
+				  .file_id = file_id,
+				  .version = version,
+				  .hash = hash };
+	struct err err;
+
+	CHECK_OK(writer_call(service_writer(v->w->svc), &r.req, &err), &err);
+}
+
+/* Those of another version are not known. */
+static void features_of_the_present_version_are_indexed(void **state)
+{
+	static const uint64_t hash = UINT64_C(0xfeed0123456789ab);
+	const uint32_t version = ((struct corpus_world *)*state)->w->options.index.features_version;
+	struct corpus_world *v = *state;
+	struct corpus_snapshot *s;
+	struct segment *seg;
+	uint32_t docs[4], n, doc;
+	struct err err;
+
+	upload_some(v, 1, 3);
+	put_feature(v, 2, version, hash);
+	put_feature(v, 3, version + 1, hash);
+	let_wait(v);
+	wait_list(v, "1-3");
+	s = corpus_snapshot_take(v->w->svc);
+	seg = s->segments[0]->seg;
+	assert_int_equal(segment_features_version(seg), version);
+	CHECK_OK(segment_feature(seg, hash, docs, COUNT_OF(docs), &n, &err), &err);
+	assert_int_equal(n, 1);
+	assert_true(segment_doc_find(seg, 2, &doc));
+	assert_int_equal(docs[0], doc);
+	for (int64_t id = 1; id <= 3; id++) {
+		assert_true(segment_doc_find(seg, id, &doc));
+		assert_int_equal(segment_flags(seg)[doc], id == 2 ? 0 : SEGMENT_DOC_NO_FEATURES);
+	}
+	corpus_snapshot_free(s);
+}
+
 /* ---- Restarts ---- */
 
 static void segments_live_through_a_restart_and_garbage_does_not(void **state)
@@ -625,6 +680,7 @@ int main(int argc, char **argv)
 		TEST(without_segments_nobody_covers_a_range),
 		TEST(parts_are_segments_and_holes),
 		TEST(files_wait_for_their_analysis_and_for_each_other),
+		TEST(features_of_the_present_version_are_indexed),
 		TEST(nothing_is_written_below_the_disk_reserve),
 		TEST(segments_live_through_a_restart_and_garbage_does_not),
 		TEST(lost_segments_are_built_again),
