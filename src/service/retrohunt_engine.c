@@ -604,7 +604,7 @@ static int workers_start(struct retrohunt *e, unsigned n, struct err *err)
 	REQUIRE(n <= RETROHUNT_WORKERS_MAX);
 	for (unsigned i = 0; i < n; i++) {
 		struct retro_worker *w = &e->workers[i];
-		char name[16];
+		char name[24];
 
 		w->engine = e;
 		snprintf(name, sizeof name, "retro-%u", i);
