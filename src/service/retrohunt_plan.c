@@ -128,17 +128,20 @@ static void decide(struct retro_task *task, uint64_t size)
 	task->done.bytes += (int64_t)size;
 }
 
-static int items_grow(struct retro_task *task, size_t *cap, struct err *err)
+static int item_add(struct retro_task *task, size_t *cap, const struct retro_item *item,
+		    struct err *err)
 {
-	struct retro_item *bigger;
+	if (task->item_count == *cap) {
+		size_t more = *cap ? 2 * *cap : READ_FILES;
+		struct retro_item *bigger = realloc(task->items, more * sizeof *bigger);
 
-	if (task->item_count < *cap)
-		return 0;
-	*cap = *cap ? 2 * *cap : READ_FILES;
-	bigger = realloc(task->items, *cap * sizeof *bigger);
-	if (!bigger)
-		return err_set(err, ERR_NO_MEMORY, "a list of %zu files", *cap);
-	task->items = bigger;
+		if (!bigger)
+			return err_set(err, ERR_NO_MEMORY, "a list of %zu files", more);
+		task->items = bigger;
+		*cap = more;
+	}
+	REQUIRE(task->items);
+	task->items[task->item_count++] = *item;
 	return 0;
 }
 
@@ -162,12 +165,12 @@ static int take_file(const struct retro_job *job, struct retro_task *task,
 		decide(task, file->size);
 		return 0;
 	}
-	TRY(items_grow(task, cap, err));
-	task->items[task->item_count++] = (struct retro_item){ .file_id = file->id,
-							       .offset = file->offset,
-							       .len = (uint32_t)file->size,
-							       .pack = file->pack };
-	return 0;
+	return item_add(task, cap,
+			&(struct retro_item){ .file_id = file->id,
+					      .offset = file->offset,
+					      .len = (uint32_t)file->size,
+					      .pack = file->pack },
+			err);
 }
 
 static int compare_places(const void *a_, const void *b_)
@@ -254,11 +257,12 @@ static int take_candidates(struct retro_task *task, struct segment *seg,
 		struct segment_doc doc;
 
 		segment_doc_get(seg, answer->candidates[i].doc, &doc);
-		TRY(items_grow(task, &r->cap, err));
-		task->items[task->item_count++] = (struct retro_item){ .file_id = doc.file_id,
-								       .offset = doc.offset,
-								       .len = (uint32_t)doc.size,
-								       .pack = doc.pack };
+		TRY(item_add(task, &r->cap,
+			     &(struct retro_item){ .file_id = doc.file_id,
+						   .offset = doc.offset,
+						   .len = (uint32_t)doc.size,
+						   .pack = doc.pack },
+			     err));
 		task->done.files--;
 		task->done.bytes -= (int64_t)doc.size;
 	}
