@@ -498,7 +498,20 @@ fn condition(dice: &mut Dice, depth: usize, names: &mut Names) -> String {
             dice.pick(&OPERATORS),
             number(dice, 0, &names.vars)
         ),
-        19 => format!("filesize {} {}", dice.pick(&OPERATORS), dice.below(400)),
+        19 => {
+            let added = match dice.below(4) {
+                0 => format!("(filesize + {})", dice.below(400)),
+                1 => format!("(filesize - {})", dice.below(400)),
+                _ => "filesize".into(),
+            };
+            let than = match dice.below(4) {
+                0 => format!("{}.5", dice.below(100)),
+                1 => format!("-{}", dice.below(300)),
+                _ => dice.below(400).to_string(),
+            };
+            let not = dice.word(&["", "", "not "]);
+            format!("{not}{added} {} {than}", dice.pick(&OPERATORS))
+        }
         20 => format!(
             "#{} {} {}",
             pick(dice),

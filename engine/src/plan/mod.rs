@@ -113,7 +113,7 @@ fn plan_tree(ast: &AST) -> Answer<Vec<u8>> {
             Need::True => why_nothing(patterns, &notes),
             _ => Note::None,
         };
-        writer.add_rule(rule.identifier.name, need, flags, note, (0, 0));
+        writer.add_rule(rule.identifier.name, need, flags, note);
     }
     Ok(writer.finish())
 }

@@ -42,7 +42,6 @@ struct RuleRow {
     code: (u32, u32),
     flags: u8,
     note: Note,
-    source: (u32, u32),
 }
 
 #[derive(Default)]
@@ -191,7 +190,7 @@ impl Writer {
         whole
     }
 
-    pub fn add_rule(&mut self, name: &str, need: &Need, flags: u8, note: Note, source: (u32, u32)) {
+    pub fn add_rule(&mut self, name: &str, need: &Need, flags: u8, note: Note) {
         let name = self.name(name);
         let (code, whole) = self.code(need);
         self.rules.push(RuleRow {
@@ -199,7 +198,6 @@ impl Writer {
             code,
             flags,
             note: if whole { note } else { Note::Large },
-            source,
         });
     }
 
@@ -244,7 +242,6 @@ impl Writer {
                 u32s(&mut out, &[n as usize]);
             }
             out.extend_from_slice(&[row.flags, row.note as u8, 0, 0]);
-            let _ = row.source;
         }
         for (at, bytes, nocase) in &self.runs {
             u32s(&mut out, &[*at as usize]);

@@ -380,6 +380,46 @@ fn what_is_too_much_is_true() {
 }
 
 #[test]
+fn patterns_made_to_be_slow_are_not() {
+    let start = std::time::Instant::now();
+    for pattern in [
+        format!("/{}/", "(a|b)".repeat(2000)),
+        format!("/{}/", "[ab]xyz.".repeat(1600)),
+        format!("/{}/", "(abcd|efgh|ijkl.*mnop){3}".repeat(300)),
+        format!("/({}abcd{}/", "((".repeat(60), "){64}){64}".repeat(1)).replace("((((", "(("),
+        "/((((abcdef.){60}){60}){60}){60}/".to_string(),
+        format!("/{}/i", "abcd?".repeat(2000)),
+        format!("{{ {} }}", "41 ?? 4? [1-9] ".repeat(3000) + "41"),
+        format!("{{ {} 41 }}", "( 41 | 42 43 | 44 45 46 ) ".repeat(2000)),
+        format!("{{ {}41{} }}", "( 41 | 42 ".repeat(500), ")".repeat(500)),
+        format!("\"{}\" xor wide ascii", "x".repeat(100_000)),
+        format!("\"{}\" base64 base64wide wide ascii", "x".repeat(100_000)),
+    ] {
+        let source = format!("rule r {{ strings: $a = {pattern} condition: $a }}");
+        let before = start.elapsed();
+        if let Ok(bytes) = plan(source.as_bytes()) {
+            Program::read(&bytes);
+        }
+        println!("{:?} for {:.40}", start.elapsed() - before, pattern);
+    }
+    for (open, close) in [
+        ("for any of them : (", ")"),
+        ("for any i in (1, 2, 3) : ($a and ", ")"),
+        ("with x = x1 + 1, x1 = x : (x == 1 or ", ")"),
+        ("not (", ")"),
+        ("(true and (false or ", "))"),
+    ] {
+        let condition = format!("{}$a{}", open.repeat(60), close.repeat(60));
+        let source =
+            format!("rule r {{ strings: $a = \"abcd\" $b = \"efgh\" condition: {condition} }}");
+        let _ = plan(source.as_bytes());
+    }
+    let took = start.elapsed();
+    assert!(took.as_secs() < 60, "{took:?}");
+    println!("{took:?}");
+}
+
+#[test]
 fn bad_sources_are_refused() {
     for source in [
         &b"rule"[..],
