@@ -108,8 +108,8 @@ static int name_make(struct sql_conn *conn, struct creation *c, int64_t now_s, s
 	for (const char *p = c->user.name; *p; p++)
 		user[n++] = *p == '.' || *p == '-' ? '_' : *p;
 	user[n] = 0;
-	for (unsigned i = 0; i < NAME_TRIES_MAX && taken; i++) {
-		snprintf(c->name, sizeof c->name, "%s-%lld", user, (long long)(now_s + i));
+	for (int64_t s = now_s; s < now_s + NAME_TRIES_MAX && taken; s++) {
+		snprintf(c->name, sizeof c->name, "%s-%lld", user, (long long)s);
 		TRY(retrohunt_name_exists(conn, str_of(c->name), &taken, err));
 	}
 	return taken ? err_set(err, ERR_BUSY, "too many jobs in one second") : 0;
