@@ -57,16 +57,18 @@ enum control_kind {
 	 * the other side sends its end meanwhile, the job is aborted, and that is answered.
 	 */
 	CONTROL_HUNT = 48,
+	CONTROL_ESTIMATE = 49, /* the same fields -> items */
 };
 
 /* The first field of an item of work that is watched. */
 enum control_item {
-	CONTROL_PROGRESS = 1, /* step, done, of all */
-	CONTROL_FINDING = 2,  /* check, text */
-	CONTROL_MESSAGES = 3, /* the next piece of the compiler's messages */
-	CONTROL_HUNTED = 4,   /* files, of all, bytes, of all, matches, skipped, seconds left */
-	CONTROL_MATCH = 5,    /* rule, SHA-256, is in a file inside */
-	CONTROL_SKIPPED = 6,  /* SHA-256, reason */
+	CONTROL_PROGRESS = 1,  /* step, done, of all */
+	CONTROL_FINDING = 2,   /* check, text */
+	CONTROL_MESSAGES = 3,  /* the next piece of the compiler's messages */
+	CONTROL_HUNTED = 4,    /* files, of all, bytes, of all, matches, skipped, seconds left */
+	CONTROL_MATCH = 5,     /* rule, SHA-256, is in a file inside */
+	CONTROL_SKIPPED = 6,   /* SHA-256, reason */
+	CONTROL_ESTIMATED = 7, /* the next piece of what it would cost: a JSON object */
 };
 
 /* ---- Frames ---- */

@@ -20,6 +20,7 @@ enum {
 	LOOK_MS = 200,              /* … less and less often, down to this */
 	MATCHES_EACH = 500,         /* told at once */
 	ARENA_BYTES_MAX = 16 << 20, /* a job's rules, and matches */
+	TEXT_BYTES_MAX = 16 << 20,  /* messages, or an estimate */
 };
 
 struct watch {
@@ -31,6 +32,7 @@ struct watch {
 	int rc;
 	struct err err;
 	struct buf messages; /* owned */
+	struct buf estimate; /* owned */
 	char name[RETROHUNT_NAME_BYTES];
 	int64_t id, owner_id;
 };
@@ -50,6 +52,19 @@ static void job_made(const struct retrohunt_job *job, int rc, const struct err *
 		memcpy(w->name, job->name, sizeof w->name);
 		w->id = job->id;
 	}
+	buf_add_str(&w->messages, messages);
+	eventfd_write(w->wake, 1);
+}
+
+static void job_estimated(struct str attributes_json, int rc, const struct err *err,
+			  struct str messages, void *arg)
+{
+	struct watch *w = arg;
+
+	w->rc = rc;
+	if (rc)
+		w->err = *err;
+	buf_add_str(&w->estimate, attributes_json);
 	buf_add_str(&w->messages, messages);
 	eventfd_write(w->wake, 1);
 }
@@ -95,37 +110,41 @@ static int owner_get(struct service *svc, struct str name, struct user *ret, str
 	return user_by_id(svc, first.id, ret, err);
 }
 
-static void tell_messages(struct watch *w)
+static void tell_text(struct watch *w, enum control_item item, struct str rest)
 {
-	struct str rest = buf_str(&w->messages);
-
 	while (rest.n) {
 		size_t n = rest.n < PIECE_BYTES ? rest.n : PIECE_BYTES;
 
-		ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_MESSAGES),
-		       FIELD_STR(str_make(rest.p, n)));
+		ANSWER(w->c, CONTROL_ITEM, FIELD_U64(item), FIELD_STR(str_make(rest.p, n)));
 		rest = str_make(rest.p + n, rest.n - n);
 	}
 }
 
-static int job_make(struct watch *w, const struct user *owner, const struct retrohunt_new *ask,
-		    struct err *err)
+/* Until the outcome of what was begun is here. */
+static int outcome_wait(struct watch *w, struct err *err)
 {
 	eventfd_t ignored;
 
+	while (eventfd_read(w->wake, &ignored) != 0)
+		REQUIRE(errno == EINTR);
+	if (w->rc)
+		*err = w->err;
+	tell_text(w, CONTROL_MESSAGES, buf_str(&w->messages));
+	return w->rc;
+}
+
+/* Make the job, or with `estimates` only what it would cost. */
+static int job_make(struct watch *w, const struct user *owner, const struct retrohunt_new *ask,
+		    bool estimates, struct err *err)
+{
 	w->wake = eventfd(0, EFD_CLOEXEC);
 	if (w->wake < 0)
 		return err_sys(err, errno, "cannot wait for the job");
-	int rc = retrohunt_create(w->c->svc, owner, ask, job_made, w, err);
+	int rc = estimates ? retrohunt_estimate(w->c->svc, ask, job_estimated, w, err)
+			   : retrohunt_create(w->c->svc, owner, ask, job_made, w, err);
 
-	if (rc == 0) {
-		while (eventfd_read(w->wake, &ignored) != 0)
-			REQUIRE(errno == EINTR);
-		rc = w->rc;
-		if (rc)
-			*err = w->err;
-		tell_messages(w);
-	}
+	if (rc == 0)
+		rc = outcome_wait(w, err);
 	close(w->wake);
 	return rc;
 }
@@ -235,36 +254,53 @@ static int job_watch(struct watch *w, struct err *err)
 	}
 }
 
-static int do_hunt(struct connection *c, struct frame *f, int fd, struct err *err)
+static int do_hunt(struct watch *w, struct frame *f, int fd, bool estimates, struct err *err)
 {
 	AUTO(buf_release) struct buf rules = BUF_INIT(LIMIT_RULES_BYTES);
-	struct watch w = { .c = c, .messages = BUF_INIT(16 << 20) };
-	struct user owner;
-	struct retrohunt_new ask = { .by = &c->by };
+	struct user owner = { 0 };
+	struct retrohunt_new ask = { .by = &w->c->by };
 	struct str name = frame_take_str(f);
 
 	ask.corpus = frame_take_str(f);
 	ask.start_s = (int64_t)frame_take_u64(f);
 	ask.end_s = (int64_t)frame_take_u64(f);
-	w.files_only = frame_take_u64(f) != 0;
+	w->files_only = frame_take_u64(f) != 0;
 	if (f->bad || fd < 0)
 		return err_set(err, ERR_INVALID, "no rules were sent");
 	TRY(rules_read(fd, &rules, err));
-	TRY(owner_get(c->svc, name, &owner, err));
+	if (!estimates)
+		TRY(owner_get(w->c->svc, name, &owner, err));
 	ask.rules = buf_str(&rules);
-	w.owner_id = owner.id;
-	int rc = job_make(&w, &owner, &ask, err);
+	w->owner_id = owner.id;
+	TRY(job_make(w, &owner, &ask, estimates, err));
+	if (!estimates)
+		return job_watch(w, err);
+	tell_text(w, CONTROL_ESTIMATED, buf_str(&w->estimate));
+	connection_answer(w->c, CONTROL_OK, NULL, 0);
+	return 0;
+}
 
+static int hunt(struct connection *c, struct frame *f, bool estimates, struct err *err)
+{
+	struct watch w = { .c = c,
+			   .messages = BUF_INIT(TEXT_BYTES_MAX),
+			   .estimate = BUF_INIT(TEXT_BYTES_MAX) };
+	int fd = frame_in_take_fd(&c->in);
+	int rc = do_hunt(&w, f, fd, estimates, err);
+
+	if (fd >= 0)
+		close(fd);
 	buf_release(&w.messages);
-	return rc ? rc : job_watch(&w, err);
+	buf_release(&w.estimate);
+	return rc;
 }
 
 int control_hunt(struct connection *c, struct frame *f, struct err *err)
 {
-	int fd = frame_in_take_fd(&c->in);
-	int rc = do_hunt(c, f, fd, err);
+	return hunt(c, f, false, err);
+}
 
-	if (fd >= 0)
-		close(fd);
-	return rc;
+int control_estimate(struct connection *c, struct frame *f, struct err *err)
+{
+	return hunt(c, f, true, err);
 }

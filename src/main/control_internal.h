@@ -52,6 +52,7 @@ MUST_USE int control_do_audit(struct connection *c, struct frame *f, struct err 
 
 /* ---- control_hunt.c ---- */
 MUST_USE int control_hunt(struct connection *c, struct frame *f, struct err *err);
+MUST_USE int control_estimate(struct connection *c, struct frame *f, struct err *err);
 
 /* ---- control_operate.c: what takes long and is watched ---- */
 MUST_USE int control_verify(struct connection *c, struct frame *f, struct err *err);

@@ -274,6 +274,8 @@ static int connection_do(struct connection *c, struct frame *f, struct err *err)
 		return do_ingest_end(c, f, err);
 	case CONTROL_HUNT:
 		return control_hunt(c, f, err);
+	case CONTROL_ESTIMATE:
+		return control_estimate(c, f, err);
 	case CONTROL_AUDIT:
 		return control_do_audit(c, f, err);
 	default:

@@ -55,6 +55,11 @@ void hunt_view_line(struct hunt_view *v, const char *fmt, ...) PRINTF_LIKE(2, 3)
 void hunt_view_messages(struct hunt_view *v, struct str messages_json);
 void hunt_view_end(struct hunt_view *v);
 
+/* On standard output. Sets `closed` where it cannot be written. */
+void hunt_view_print(struct hunt_view *v, const struct buf *text);
+/* What a hunt would cost (attributes of a retrohunt_estimate), as it came or for people. */
+void hunt_view_estimate(struct hunt_view *v, struct str attributes_json);
+
 /* One rule that matches one file. */
 struct hunt_result {
 	const struct scan_rule *rule; /* NULL: only its name is known */

@@ -79,14 +79,18 @@ static bool read_format(const struct options *o, enum hunt_format *ret)
 	}
 	if (given > 1)
 		say("weir hunt takes one of --json, --csv, --hashes");
-	return given <= 1;
+	else if (given && *ret != HUNT_JSON && option_given(o, OPTION_estimate))
+		say("an estimate is text, or with --json an object");
+	else
+		return true;
+	return false;
 }
 
 /* What goes with a folder does not go with what is stored, and the other way round. */
 static bool check_options(const struct options *o)
 {
 	static const enum option_id stored[] = { OPTION_corpus, OPTION_since, OPTION_until,
-						 OPTION_user };
+						 OPTION_user, OPTION_estimate };
 
 	if (!option_given(o, OPTION_dir)) {
 		if (o->word_count > 1)

@@ -18,13 +18,14 @@
 enum {
 	LOOK_MS = 100, /* between two looks at Ctrl-C */
 	REQUEST_BYTES_MAX = 64 * 1024,
-	MESSAGES_BYTES_MAX = 16 << 20,
+	TEXT_BYTES_MAX = 16 << 20, /* of the compiler's messages, or an estimate */
 };
 
 struct retro {
 	struct hunt_view *view;
 	struct hunt_numbers numbers;
 	struct buf messages;
+	struct buf estimate;
 	bool told_messages;
 	bool gave_up; /* the owner was told that nobody wants more */
 };
@@ -77,6 +78,10 @@ static void take_item(struct retro *r, struct frame *f)
 
 	if (kind == CONTROL_MESSAGES) {
 		buf_add_str(&r->messages, frame_take_str(f));
+		return;
+	}
+	if (kind == CONTROL_ESTIMATED) {
+		buf_add_str(&r->estimate, frame_take_str(f));
 		return;
 	}
 	tell_messages(r); /* all of them are here */
@@ -178,7 +183,8 @@ static int ask(struct retro *r, const struct options *o, struct frame_in *link, 
 
 	TRY(read_when(o, OPTION_since, 0, now_s, &since_s, err));
 	TRY(read_when(o, OPTION_until, WHEN_LAST, now_s, &until_s, err));
-	at = frame_begin(&request, CONTROL_HUNT, 1);
+	at = frame_begin(&request,
+			 option_given(o, OPTION_estimate) ? CONTROL_ESTIMATE : CONTROL_HUNT, 1);
 	frame_str(&request, str_of(option_value(o, OPTION_user, "")));
 	frame_str(&request, str_of(option_value(o, OPTION_corpus, "main")));
 	frame_u64(&request, (uint64_t)since_s);
@@ -248,6 +254,11 @@ static int hunt_with(struct retro *r, const struct options *o, struct frame_in *
 	struct frame answer;
 
 	TRY(ask(r, o, link, rules, err));
+	if (option_given(o, OPTION_estimate)) {
+		TRY(answers_take(r, link, &answer, err));
+		hunt_view_estimate(r->view, buf_str(&r->estimate));
+		return r->view->closed || r->gave_up ? HUNT_FAILED : HUNT_FOUND;
+	}
 	hunt_view_head(r->view, false);
 	TRY(answers_take(r, link, &answer, err));
 	return end_tell(r, &answer);
@@ -257,7 +268,8 @@ int hunt_retro(const struct options *o, struct hunt_view *view)
 {
 	struct retro r = { .view = view,
 			   .numbers = { .eta_s = -1 },
-			   .messages = BUF_INIT(MESSAGES_BYTES_MAX) };
+			   .messages = BUF_INIT(TEXT_BYTES_MAX),
+			   .estimate = BUF_INIT(TEXT_BYTES_MAX) };
 	struct session *session = NULL;
 	struct frame_in *link;
 	struct buf text = BUF_INIT(0);
@@ -281,5 +293,6 @@ int hunt_retro(const struct options *o, struct hunt_view *view)
 		close(rules);
 	session_close(session);
 	buf_release(&r.messages);
+	buf_release(&r.estimate);
 	return rc < 0 ? HUNT_FAILED : rc;
 }

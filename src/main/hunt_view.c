@@ -228,7 +228,7 @@ static void put_line(struct buf *out, const struct hunt_result *r)
 	buf_add_c(out, '\n');
 }
 
-static void print(struct hunt_view *v, const struct buf *text)
+void hunt_view_print(struct hunt_view *v, const struct buf *text)
 {
 	progress_clear(&v->drawn);
 	if (v->closed)
@@ -248,7 +248,7 @@ void hunt_view_head(struct hunt_view *v, bool has_paths)
 	if (v->format != HUNT_CSV)
 		return;
 	buf_add_z(&line, has_paths ? "rule,sha256,size,path\n" : "rule,sha256\n");
-	print(v, &line);
+	hunt_view_print(v, &line);
 }
 
 void hunt_view_results(struct hunt_view *v, const struct hunt_result *results, size_t n)
@@ -271,6 +271,6 @@ void hunt_view_results(struct hunt_view *v, const struct hunt_result *results, s
 			n = 1; /* the file, once */
 			break;
 		}
-		print(v, &line);
+		hunt_view_print(v, &line);
 	}
 }

@@ -452,3 +452,21 @@ def test_a_job_nobody_reads_any_more(stored, tmp_path):
     process.stdout.close()
     process.stderr.read()
     assert process.wait(timeout=30) == FAILED
+
+
+def test_what_a_hunt_would_cost(stored, tmp_path):
+    server = stored({f"{i}": b"number %d" % i + (b" needle" if i == 7 else b"") for i in range(50)})
+    rules = NEEDLE + "rule slow { condition: math.entropy(0, filesize) > 9 }"
+    done = retro(server, tmp_path, "import \"math\" " + rules, "--estimate", "--json")
+    assert done.returncode == FOUND, done.stderr
+    known = json.loads(done.stdout)
+    assert (known["total_files"], known["candidate_files"]) == (50, 50)
+    assert [(rule["name"], rule["narrows"]) for rule in known["rules"]] == [("needle", True), ("slow", False)]
+    done = retro(server, tmp_path, "import \"math\" " + rules, "--estimate")
+    assert done.returncode == FOUND
+    assert re.search(r"^ +50 files +\S+ K?B  of 50 files, .*, are to be read: about [\d.]+ s$", done.stdout, re.M), done.stdout
+    assert re.search(r"^ +50 files .* slow .*\(the condition asks for nothing that is indexed\)$", done.stdout, re.M)
+    assert re.search(r"^ +\d+ files .*     \$a", done.stdout, re.M), done.stdout
+    done = retro(server, tmp_path, NEEDLE, "--estimate", "--csv")
+    assert done.returncode == FAILED and "an estimate is text" in done.stderr
+    assert retro(server, tmp_path, "rule", "--estimate").returncode == FAILED
