@@ -31,26 +31,26 @@ uint64_t bits_extract_portable(uint64_t x, uint64_t mask)
 	return out;
 }
 
-/* The 64 bits from bit `at` on; zeros beyond the row's end. */
+/* The 64 bits from bit `at` on, which is in the row; zeros beyond the row's end. */
 static inline uint64_t bits_at(const uint8_t *row, size_t row_bytes, size_t at)
 {
 	size_t byte = at / 8;
+	size_t left = row_bytes - byte;
 	unsigned shift = (unsigned)(at % 8);
 	uint64_t word = 0;
 
-	if (byte + 9 <= row_bytes) {
+	if (left > 8) {
 		memcpy(&word, row + byte, sizeof word);
 		return shift == 0 ? word : word >> shift | (uint64_t)row[byte + 8] << (64 - shift);
 	}
-	for (size_t i = 0; i < 9 && byte + i < row_bytes; i++) {
-		uint64_t b = row[byte + i];
-
-		if (i < 8)
-			word |= b << 8 * i >> shift;
-		else if (shift > 0)
-			word |= b << (64 - shift);
+	if (row_bytes >= 8) {
+		/* The row's last eight bytes, of which these are the upper ones. */
+		memcpy(&word, row + row_bytes - 8, sizeof word);
+		return word >> 8 * (8 - left) >> shift;
 	}
-	return word;
+	for (size_t i = 0; i < left; i++)
+		word |= (uint64_t)row[byte + i] << 8 * i;
+	return word >> shift;
 }
 
 static inline uint64_t low_bits(uint64_t x, unsigned n)
