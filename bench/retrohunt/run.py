@@ -50,7 +50,8 @@ class Bench:
         self.hunted = {sha: n for sha, n in self.sizes.items() if n <= HUNTED_MAX}
         self.hunted_bytes = sum(self.hunted.values())
         self.data = self.work / f"{args.size}-data"
-        self.server = Server(args.weir, self.data, ("--unpack-depth-max=0", "--log-requests=false", *args.setting))
+        self.server = Server(args.weir, self.data, ("--unpack-depth-max=0", "--log-requests=false", "--index-seconds=2",
+                                                     "--retrohunt-matches-max=10000000", *args.setting))
         self.plain = self.plain_over(self.folder, self.work)
         self.figures, self.misses, self.rows = {}, [], []
 

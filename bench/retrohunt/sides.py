@@ -85,8 +85,14 @@ class Server:
         """Status and JSON."""
         path = path[1:] if path.startswith("//") else "/api/v3" + path
         headers = {"x-apikey": self.key or "", "Content-Type": "application/json"}
-        self.connection.request(method, path, json.dumps(body) if body else None, headers)
-        answer = self.connection.getresponse()
+        text = json.dumps(body) if body else None
+        try:
+            self.connection.request(method, path, text, headers)
+            answer = self.connection.getresponse()
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            self.connection.close()  # it was idle for too long
+            self.connection.request(method, path, text, headers)
+            answer = self.connection.getresponse()
         text = answer.read()
         return answer.status, json.loads(text) if text[:1] == b"{" else text.decode()
 
