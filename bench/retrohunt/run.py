@@ -1,6 +1,6 @@
 """make bench-retrohunt: jobs of a running server against a plain multi-threaded YARA-X scan of the same bytes.
 
-    run.py WEIR PLAIN WORK [--size S] [--rules 400] [--cold 24] [--no-cold]
+    run.py WEIR PLAIN WORK [--size S] [--rules 400] [--every 1] [--cold 24]
 
 WORK is kept: the corpus is made once for each lock. Every figure is of this one run. Writes
 WORK/SIZE-table.md and WORK/SIZE-rules.tsv, and ends with one line `retrohunt key=value …`.
@@ -43,7 +43,7 @@ class Bench:
         self.args, self.work = args, args.work
         corpus = self.work / args.size
         listed = json.loads((corpus / "corpus.json").read_text())["files"]
-        self.rules = json.loads((self.work / f"{args.size}-rules.json").read_text())
+        self.rules = json.loads((self.work / f"{args.size}-rules.json").read_text())[::args.every]
         self.folder = corpus / "files"
         self.sizes = {sha: f["size"] for sha, f in listed.items()}
         self.bytes = sum(self.sizes.values())
@@ -291,6 +291,7 @@ def main():
         parser.add_argument(name, type=Path)
     parser.add_argument("--size", default="S")
     parser.add_argument("--cold", type=int, default=24, help="rules that are hunted cold, too")
+    parser.add_argument("--every", type=int, default=1, help="hunt each so many-th rule only")
     parser.add_argument("--setting", action="append", default=[], help="flags for the server")
     bench = Bench(parser.parse_args())
     try:
