@@ -7,8 +7,8 @@
 
 enum {
 	TICK_MS = 1000,
-	RETRY_S = 30,  /* after something failed */
-	NICENESS = 10, /* of the threads that read, sign and merge */
+	RETRY_S = 30, /* after something failed */
+	NICENESS = 5, /* of the threads that read, sign and merge */
 };
 
 bool corpus_stops(struct corpus *c)
