@@ -323,9 +323,10 @@ static bool at_least_narrow(struct query *q, const struct plan_node *node, enum 
 			    uint64_t *set)
 {
 	unsigned digits = 32u - (unsigned)__builtin_clz(node->k);
-	uint64_t *sets[COUNTING_SETS + DIGITS_MAX];
+	uint64_t *sets[COUNTING_SETS + DIGITS_MAX] = { NULL };
 	bool has_all = true, any = true;
 
+	REQUIRE(digits >= 1 && digits <= DIGITS_MAX);
 	for (unsigned i = 0; i < COUNTING_SETS + digits; i++) {
 		sets[i] = query_set_take(q);
 		has_all &= sets[i] != NULL;
