@@ -142,11 +142,11 @@ void corpus_list_change(struct corpus *c, struct corpus_segment *const *outs, si
 	for (size_t i = 1; i < now->count; i++)
 		REQUIRE(now->segments[i - 1]->row.last_id < now->segments[i]->row.first_id);
 	show(now);
+	/* Ours is not the last one: the list has its own until now. */
+	REQUIRE(atomic_fetch_sub(&old->refs, 1) > 1);
 	lock_take(&c->lock);
 	c->list = now;
 	lock_drop(&c->lock);
-	/* The list's own reference and ours. */
-	corpus_snapshot_free(old);
 	corpus_snapshot_free(old);
 }
 
