@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 
 enum {
 	TICK_MS = 1000,
@@ -79,7 +80,8 @@ static void note_outcome(struct corpus *c, int rc, const struct err *err)
 		log_event(LOG_ERROR, "index_failed", LOG_Z("error", err->msg),
 			  LOG_I64("again_in_s", RETRY_S));
 	else if (!rc && had)
-		log_event(LOG_INFO, "index_goes_on");
+		log_event(LOG_INFO, "index_goes_on",
+			  LOG_I64("segments", metric_get(METRIC_index_segments)));
 }
 
 /* false: there is nothing to do for now. */
