@@ -233,7 +233,7 @@ void hunt_view_print(struct hunt_view *v, const struct buf *text)
 	progress_clear(&v->drawn);
 	if (v->closed)
 		return;
-	if (fwrite(text->p, 1, text->n, stdout) == text->n && fflush(stdout) == 0)
+	if (fwrite(buf_str(text).p, 1, text->n, stdout) == text->n && fflush(stdout) == 0)
 		return;
 	/* `weir hunt … | head` had enough; anything else is worth a word. */
 	if (errno != EPIPE)
