@@ -58,7 +58,7 @@ model: ## the model test of hunting for FOR_SECONDS (300), with the lots of SEED
 
 recall: ## rules by lot against a plain scan of every file, for FOR_SECONDS (3600), with the lots of SEED if given
 	@tools/deps.sh check
-	@RECALL_SECONDS=$(or $(FOR_SECONDS),3600) RECALL_SEED=$(SEED) python3 tools/check.py --only '^model\.test_retrohunt'
+	@RECALL_SECONDS=$(or $(FOR_SECONDS),3600) RECALL_SEED=$(SEED) python3 tools/check.py --only '^model\.test_(retrohunt|index)_model'
 
 bench-%: ## the benchmark NAME; ends with one line 'NAME key=value ...'
 	@tools/deps.sh check

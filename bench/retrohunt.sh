@@ -1,7 +1,10 @@
 #!/bin/sh
 # make bench-retrohunt: what it needs is made once, outside the clone.
 #   SIZE         smoke (200 MB, 140 rules), S (2 GB, 400 rules; default) or M (10 GB: S and changed copies)
+#   EVERY        hunt each so many-th rule only (default 1)
+#   COLUMNS_SYNTHETIC   columns of the look-ups over synthetic ones (default 1000000)
 #   COLD         rules that are hunted on a throttled store, too (default 24)
+#   FILL         how full columns of the index are, per thousand (default: the setting's)
 #   WEIR_BENCH   the folder for corpus and data (default: $WEIR_CACHE/bench or ~/.cache/weir/bench)
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +19,12 @@ if [ "$(cat "$work/$size.key" 2>/dev/null)" != "$key" ]; then
 	"$python" "$here/bench/retrohunt/rules.py" "$work/$size" "$work/$size-rules.json" --rules "$([ "$size" = smoke ] && echo 120 || echo 400)"
 	echo "$key" >"$work/$size.key"
 fi
-"$here/tools/build.sh" release weir bench_retrohunt >&2
+"$here/tools/build.sh" release weir bench_retrohunt bench_index bench_query >&2
+fill=${FILL:-660}
+# Building and look-ups alone, over the same files with the same fill.
+"$here/build/release/bench_index" "$work/$size/files" --fill "$fill" | tail -1
+mkdir -p "$work/query"
+"$here/build/release/bench_query" --folder "$work/$size/files" --files 13000 --columns "${COLUMNS_SYNTHETIC:-1000000}" --work "$work/query" | tail -1
+rm -rf "$work/query"
 exec "$python" "$here/bench/retrohunt/run.py" "$here/build/release/weir" "$here/build/release/bench_retrohunt" "$work" \
-	--size "$size" --cold "${COLD:-24}"
+	--size "$size" --cold "${COLD:-24}" --every "${EVERY:-1}" --setting="--index-fill=$fill"

@@ -21,6 +21,7 @@ ROUNDS = int(os.environ.get("CRASH_ROUNDS", "6"))
 SEED = int(os.environ.get("CRASH_SEED") or 0) or random.SystemRandom().randrange(1, 1 << 30)
 UPLOADERS, HUNTERS = 4, 2
 LIFE_S = (0.05, 1.2)
+LONG_EVERY = 6  # so many lives are followed by one in which jobs end: a user may have ten at a time
 SETTLE_S = 240
 UPLOADS_MAX_A_ROUND, JOBS_MAX_A_ROUND = 60, 3  # the check looks at each pair of them
 BIG_BYTES = (2 << 20) + 70_000  # of several chunks
@@ -134,8 +135,10 @@ def hunter(world, r):
             assert answer.status_code in (200, 400), answer.text  # 400: it had finished
 
 
-def one_round(world, r):
+def one_round(world, r, number):
     world.server.start()
+    if number % LONG_EVERY == LONG_EVERY - 1:
+        wait_jobs(world.server)
     with world.lock:
         world.uploads_left, world.jobs_left = UPLOADS_MAX_A_ROUND, JOBS_MAX_A_ROUND
     world.serving.set()
@@ -150,6 +153,11 @@ def rows(server, query, *values):
         return db.execute(query, values).fetchall()
     finally:
         db.close()
+
+
+def wait_jobs(server):
+    wait_for(lambda: rows(server, "SELECT count(*) FROM retrohunt_job WHERE status NOT IN ('finished', 'aborted')") == [(0,)],
+             SETTLE_S, "jobs do not end")
 
 
 def check_job(world, number, name, status, rules):
@@ -182,8 +190,8 @@ def test_jobs_survive(weir_bin, tmp_path):
         server.stop()
         threads = [world.run(uploader, i) for i in range(UPLOADERS)] + [world.run(hunter, i) for i in range(HUNTERS)]
         resumed = 0
-        for _ in range(ROUNDS):
-            one_round(world, r)
+        for number in range(ROUNDS):
+            one_round(world, r, number)
             resumed += rows(server, "SELECT count(*) FROM retrohunt_job WHERE status IN ('starting', 'running')")[0][0]
             if world.errors:
                 break
@@ -202,8 +210,7 @@ def test_jobs_survive(weir_bin, tmp_path):
 
 def check_all(world, resumed):
     server, client = world.server, Client(world.server, world.keys["ann"])
-    wait_for(lambda: rows(server, "SELECT count(*) FROM retrohunt_job WHERE status NOT IN ('finished', 'aborted')") == [(0,)],
-             SETTLE_S, "jobs do not end")
+    wait_jobs(server)
     problems = [p for row in rows(server, "SELECT id, name, status, rules FROM retrohunt_job WHERE deleted = 0")
                 for p in check_job(world, *row)]
     named = {name for name, in rows(server, "SELECT name FROM retrohunt_job")}
@@ -225,4 +232,4 @@ def check_all(world, resumed):
     assert not server.new_errors()
     print(f"{len(world.acknowledged)} files acknowledged, {len(world.gone)} removed, {len(world.jobs)} jobs, killed under {resumed} of them, "
           f"{segments} segments, merged {merged} deep")
-    assert len(world.acknowledged) > 5 * ROUNDS and len(named) > ROUNDS and resumed > 0 and segments
+    assert len(world.acknowledged) > 5 * ROUNDS and len(named) > ROUNDS // 5 and resumed > 0 and segments
