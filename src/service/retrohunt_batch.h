@@ -34,6 +34,7 @@ struct batch {
 	struct retro_hit *hits;
 	size_t hit_count, hit_cap;
 	struct retrohunt_done sum;
+	unsigned struck; /* children that somebody killed since the last item was decided */
 	/* one by one */
 	size_t sent, done; /* items before those are sent, answered */
 	ptrdiff_t alone;   /* this item was to blame once: it is scanned by itself */
@@ -47,6 +48,11 @@ struct batch {
 bool batch_must_end(const struct batch *b);
 /* A living child with the job's rules; rests where that fails. false: try again. */
 bool batch_child(struct batch *b);
+/*
+ * The child is dead, as `rc` says, but that is no proof yet: somebody killed it, or the job
+ * must end. Rests, so that what wants memory finds some. So many in a row are proof.
+ */
+bool batch_is_struck(struct batch *b, int rc);
 /* The item was not scanned, through nobody's harm. */
 void batch_skip(struct batch *b, const struct batch_item *item, const char *reason);
 /* It harmed the scanner, by itself. */

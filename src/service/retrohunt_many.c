@@ -134,11 +134,10 @@ static int take_found(struct batch *b, const struct request *r, const struct sca
 static void accuse(struct batch *b, const struct request *r, int rc, const char *cause,
 		   unsigned *lost)
 {
-	bool struck = rc == -ERR_DIED && scan_child_is_struck(b->w->child);
 	uint32_t done, from, to;
 
-	if (struck || batch_must_end(b))
-		return; /* it proves nothing */
+	if (batch_is_struck(b, rc))
+		return;
 	if (!scan_many_suspects(b->w->child, &done, &from, &to) || from >= to) {
 		if (++*lost < LOST_ROUNDS_MAX)
 			return;
@@ -206,7 +205,7 @@ static int alone_run(struct batch *b, struct batch_item *item, struct err *err)
 	if (rc == 0)
 		rc = scan_recv(b->w->child, &b->w->result, &cause);
 	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
-		if (batch_must_end(b) || scan_child_is_struck(b->w->child))
+		if (batch_is_struck(b, rc))
 			return 0; /* once more, if at all */
 		batch_blame(b, item, cause.msg);
 		item_over(b, item, false);

@@ -165,8 +165,21 @@ void batch_blame(struct batch *b, const struct batch_item *item, const char *rea
 	retro_give_up(b->job, "scanner_failures", text);
 }
 
+bool batch_is_struck(struct batch *b, int rc)
+{
+	if (batch_must_end(b))
+		return true;
+	if (struck_again(&b->struck, rc, b->w->child)) {
+		retro_rest(b->w->engine);
+		return true;
+	}
+	b->struck = 0; /* alone it may be as often */
+	return false;
+}
+
 void batch_count(struct batch *b, const struct batch_item *item, bool verified)
 {
+	b->struck = 0;
 	b->sum.files++;
 	b->sum.bytes += item->item->len;
 	if (!verified)
@@ -277,10 +290,9 @@ static bool batch_send(struct batch *b, struct err *err)
 static void batch_accuse(struct batch *b, int rc, const char *cause)
 {
 	struct batch_item *item = &b->items[b->done];
-	bool struck = rc == -ERR_DIED && scan_child_is_struck(b->w->child);
 
-	if (struck || batch_must_end(b))
-		return; /* it proves nothing */
+	if (batch_is_struck(b, rc))
+		return;
 	if (rc == -ERR_TIMEOUT || b->alone == (ptrdiff_t)b->done) {
 		batch_blame(b, item, cause);
 		batch_count(b, item, false);

@@ -1,9 +1,12 @@
 """Retrohunt jobs."""
 
+import contextlib
+import glob
 import hashlib
 import io
 import os
 import re
+import signal
 import threading
 import time
 import zipfile
@@ -617,6 +620,53 @@ def test_a_file_that_takes_too_long_is_named(make_server):
     assert attributes["complete"] is False and attributes["reason"] == "skipped_files"
     (skipped,) = attributes["skipped_files"]
     assert skipped["sha256"] == hangs and "1000 ms" in skipped["reason"]
+    assert matching(api, job) == [found]
+
+
+class Striker(threading.Thread):
+    """SIGKILLs each child of the process that works for long, as the kernel does where memory is short."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.over, self.first, self.struck = pid, threading.Event(), {}, 0
+
+    def run(self):
+        while not self.over.wait(0.05):
+            for child, ticks in self.children():
+                if ticks - self.first.setdefault(child, ticks) > os.sysconf("SC_CLK_TCK") // 4:
+                    os.kill(child, signal.SIGKILL)
+                    del self.first[child]
+                    self.struck += 1
+
+    def children(self):
+        """(pid, ticks of CPU time) of each that is alive."""
+        for stat in glob.glob("/proc/[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = open(stat).read().rpartition(") ")[2].split()
+                if int(fields[1]) == self.pid and fields[0] != "Z":
+                    yield int(stat.split("/")[2]), int(fields[11])
+
+
+@pytest.mark.parametrize("facts", ["", " and vt.metadata.file_size > 0"])
+def test_a_file_that_gets_every_child_killed_is_named(make_server, facts):
+    server = make_server()
+    key = server.user("hunter")
+    api = server.start().api(key)
+    mark = marker()
+    found = api.hunt(f"{mark} small".encode())
+    eats = api.hunt(f"{mark} eats".encode() + bytes(3000000))
+    rules = f"""import "vt" {rules_for(mark)} rule eats {{ condition: filesize > 2000000{facts} and {ENDLESS} }}"""
+    striker = Striker(server.process.pid)
+    striker.start()
+    try:
+        job, attributes = run(api, rules)
+    finally:
+        striker.over.set()
+        striker.join()
+    assert striker.struck > 1  # killed once it would be no proof
+    assert attributes["complete"] is False and attributes["reason"] == "skipped_files"
+    (skipped,) = attributes["skipped_files"]
+    assert skipped["sha256"] == eats and "killed" in skipped["reason"]
     assert matching(api, job) == [found]
 
 
