@@ -359,7 +359,7 @@ static void run_compile(struct retro_worker *w, struct retro_job *job)
 
 	if (rc == -ERR_INVALID)
 		retro_give_up(job, "scanner_failures", err.msg);
-	else if (rc && !retro_is_stopping(w->engine)) {
+	else if (rc && !job->stop && !retro_is_stopping(w->engine)) {
 		log_event(LOG_WARN, "retrohunt_compile_failed", LOG_Z("job", job->name),
 			  LOG_Z("error", err.msg));
 		retro_rest(w->engine);

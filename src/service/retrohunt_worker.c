@@ -32,6 +32,19 @@ void retro_child_bury(struct retro_worker *w)
 	scan_child_give(w->engine->svc->scan, child);
 }
 
+/* From here on an abort of the job ends what the child is at. false: it came before. */
+static bool child_show(struct scan_child *child, void *arg)
+{
+	struct retro_worker *w = arg;
+	bool goes_on;
+
+	lock_take(&w->engine->lock);
+	goes_on = !w->job->stop;
+	w->child = goes_on ? child : NULL;
+	lock_drop(&w->engine->lock);
+	return goes_on;
+}
+
 int retro_child(struct retro_worker *w, struct err *err)
 {
 	struct scan_child *child;
@@ -41,10 +54,10 @@ int retro_child(struct retro_worker *w, struct err *err)
 	if (w->child)
 		return 0;
 	TRY(scan_child_take(&child, w->engine->svc->scan, err));
-	lock_take(&w->engine->lock);
-	w->child = child;
-	lock_drop(&w->engine->lock);
-	return 0;
+	if (child_show(child, w))
+		return 0;
+	scan_child_give(w->engine->svc->scan, child);
+	return err_set(err, ERR_CLOSED, "the job is over");
 }
 
 int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err)
@@ -52,11 +65,14 @@ int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err
 	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt compile", COMPILE_ARENA_MAX);
 	const struct ruleset_compile_ask ask = { .rules = str_of(job->text),
 						 .entity = STR("file"),
-						 .retrohunt = true };
+						 .retrohunt = true,
+						 .show = child_show,
+						 .arg = w };
 	struct ruleset_compiled made = { 0 };
 	struct plan *plan;
 	struct str messages;
 
+	retro_child_bury(w); /* the one that compiles is the worker's meanwhile */
 	TRY(ruleset_compile(w->engine->svc, &ask, arena, &made, &messages, err));
 	plan = retro_plan_of(made.rules);
 	lock_take(&w->engine->lock);

@@ -341,7 +341,8 @@ enum compile_end {
 };
 
 /* One attempt. An error is not the rules' fault; *ret_rules is NULL where they are refused. */
-static int compile_once(struct service *svc, const struct scan_source *source,
+static int compile_once(struct service *svc, const struct ruleset_compile_ask *ask,
+			const struct scan_source *source,
 			const struct scan_compile_options *options, struct scan_rules **ret_rules,
 			struct buf *messages, enum compile_end *ret_end, struct err *cause,
 			struct err *err)
@@ -352,7 +353,13 @@ static int compile_once(struct service *svc, const struct scan_source *source,
 	*ret_rules = NULL;
 	*ret_end = COMPILE_ENDED;
 	TRY(scan_child_take(&child, svc->scan, err));
+	if (ask->show && !ask->show(child, ask->arg)) {
+		scan_child_give(svc->scan, child);
+		return err_set(err, ERR_CLOSED, "nobody wants the rules any more");
+	}
 	rc = scan_compile(child, source, 1, options, ret_rules, messages, cause);
+	if (ask->show)
+		(void)ask->show(NULL, ask->arg);
 	if (rc == -ERR_DIED) {
 		*ret_end = scan_child_is_struck(child) ? COMPILE_STRUCK : COMPILE_KILLED;
 		rc = err_set(cause, ERR_INVALID, "the compiler was killed: %s",
@@ -412,7 +419,7 @@ int ruleset_compile(struct service *svc, const struct ruleset_compile_ask *ask, 
 			     (end == COMPILE_KILLED || end == COMPILE_STRUCK);
 	     i++) {
 		buf_reset(&said);
-		TRY(compile_once(svc, &source, &options, &made, &said, &end, &cause, err));
+		TRY(compile_once(svc, ask, &source, &options, &made, &said, &end, &cause, err));
 	}
 	if (end == COMPILE_STRUCK)
 		return err_set(err, ERR_DIED, "%s", cause.msg); /* perhaps not the rules' doing */

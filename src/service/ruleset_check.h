@@ -22,11 +22,18 @@ enum {
 MUST_USE int ruleset_change_check(const struct ruleset_change *change, bool creating, int64_t now_s,
 				  struct arena *arena, struct ruleset_change *ret, struct err *err);
 
+struct scan_child;
 struct ruleset_compile_ask {
 	struct str rules;
 	struct str entity;  /* "file", … */
 	bool retrohunt;     /* with what Retrohunt alone knows and forbids */
 	uint32_t rules_max; /* 0: LIMIT_RULES_PER_SET */
+	/*
+	 * Not NULL: told which child is about to compile, so that another thread can cancel it,
+	 * and NULL after that. false: it shall not; the outcome is ERR_CLOSED.
+	 */
+	bool (*show)(struct scan_child *child, void *arg);
+	void *arg;
 };
 struct ruleset_compiled {
 	struct str rule_names; /* JSON array */
