@@ -63,7 +63,7 @@ static int add_segment(struct estimate *e, const struct corpus_part *part, struc
 		.corpus = str_eq_z(e->ask.corpus, "goodware") ? SEGMENT_GOODWARE : SEGMENT_MAIN,
 		.first_id = part->first_id,
 		.last_id = part->last_id,
-		.end_s = e->ask.end_s ? e->ask.end_s : INT64_MAX,
+		.end_s = INT64_MAX, /* as a job's plan */
 		.size_max = e->svc->options.hunt_bytes_max,
 		.dead = part->dead,
 		.groups = one_group,

@@ -35,7 +35,6 @@ enum {
 	RETRO_SKIPS_KEPT = 1000,      /* files named as skipped of one task; more are counted */
 	RETRO_BATCH_FACTS = 64,       /* files of a batch whose facts are in memory with it */
 	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */
-	RETRO_AROUND_MAX = 256,       /* containers around a file in which a match is told */
 };
 
 /* A file to verify. */
@@ -188,6 +187,8 @@ MUST_USE int retro_task_plan(struct retro_job *job, struct retro_task *task, str
 /* Note that a file is not scanned. `is_failure`: it should have been. Under the lock, or alone. */
 void retro_task_skip(struct retro_task *task, int64_t file_id, const char *reason, bool is_failure);
 void retro_task_free(struct retro_task *task);
+/* What files matches are told on. Its text is the job's. */
+struct retrohunt_scope retro_scope(const struct retro_job *job);
 
 /* ---- retrohunt_worker.c ---- */
 /* A living child, in w->child. */

@@ -99,6 +99,12 @@ int retro_tasks_make(struct sql_conn *conn, int64_t job_id, struct str corpus, i
 
 /* ---- A task's files ---- */
 
+struct retrohunt_scope retro_scope(const struct retro_job *job)
+{
+	return (struct retrohunt_scope){ job->last_id, str_of(job->corpus), job->start_s,
+					 job->end_s };
+}
+
 void retro_task_free(struct retro_task *task)
 {
 	free(task->items);
@@ -277,7 +283,8 @@ static int plan_segment(struct retro_job *job, struct retro_task *task,
 		.corpus = strcmp(job->corpus, "goodware") == 0 ? SEGMENT_GOODWARE : SEGMENT_MAIN,
 		.first_id = part->first_id,
 		.last_id = part->last_id,
-		.end_s = job->end_s ? job->end_s : INT64_MAX,
+		/* A newer file counts, too, if it came out of a container that is in time. */
+		.end_s = INT64_MAX,
 		.size_max = job->engine->svc->options.hunt_bytes_max,
 		.dead = part->dead,
 		.groups = one_group,

@@ -10,6 +10,7 @@
 
 enum {
 	INFO_ARENA_MAX = 1 << 20, /* one match told on one file */
+	AROUND_PAGE = 256,        /* containers that are listed at a time */
 	TRIES_MAX = 3,            /* at a commit that fails for a lasting reason */
 };
 
@@ -32,12 +33,6 @@ struct place {
 	int64_t file_id;
 	const uint8_t *subfile; /* SHA-256 of the file inside; NULL: it is the file itself */
 };
-
-static bool in_range(const struct retro_job *job, int64_t last_submission_s)
-{
-	return (!job->start_s || last_submission_s >= job->start_s) &&
-	       (!job->end_s || last_submission_s <= job->end_s);
-}
 
 /* The ruleset that watches on may have been faster. */
 static int ruleset_has_told(struct sql_conn *conn, const struct retro_job *job,
@@ -90,16 +85,17 @@ static int tell_place(struct sql_conn *conn, const struct retro_job *job,
 					     .file_id = place->file_id,
 					     .rule = hit->rule->name,
 					     .is_inside = place->subfile != NULL };
+	const struct retrohunt_scope scope = retro_scope(job);
 	struct retrohunt_subject subject;
 	bool found, is_new;
 
-	TRY(retrohunt_subject(conn, place->file_id, &subject, &found, err));
+	TRY(retrohunt_subject(conn, place->file_id, &scope, &subject, &found, err));
 	*ret_counts = found;
 	*ret_full = false;
 	if (!found)
 		return 0; /* removed meanwhile */
 	memcpy(ret_sha256, subject.sha256, SHA256_BYTES);
-	if (place->file_id > job->last_id || !in_range(job, subject.last_submission_s))
+	if (!subject.in_scope)
 		return 0;
 	match.sha256 = subject.sha256;
 	TRY(retrohunt_match_add(conn, &match,
@@ -116,19 +112,24 @@ static int tell_hit(struct sql_conn *conn, const struct retro_job *job, const st
 {
 	uint8_t sha256[SHA256_BYTES], ignored[SHA256_BYTES];
 	struct place place = { .file_id = hit->file_id };
-	int64_t around[RETRO_AROUND_MAX];
+	const struct retrohunt_scope scope = retro_scope(job);
+	int64_t around[AROUND_PAGE], after = 0;
 	size_t n = 0;
 	bool counts;
 
 	TRY(tell_place(conn, job, hit, &place, now_s, sha256, &counts, ret_full, err));
 	if (!counts || *ret_full)
 		return 0;
-	TRY(retrohunt_around(conn, hit->file_id, around, RETRO_AROUND_MAX, &n, err));
 	place.subfile = sha256;
-	for (size_t i = 0; i < n && !*ret_full; i++) {
-		place.file_id = around[i];
-		TRY(tell_place(conn, job, hit, &place, now_s, ignored, &counts, ret_full, err));
-	}
+	do {
+		TRY(retrohunt_around(conn, hit->file_id, &scope, after, around, AROUND_PAGE, &n,
+				     err));
+		for (size_t i = 0; i < n && !*ret_full; i++) {
+			place.file_id = after = around[i];
+			TRY(tell_place(conn, job, hit, &place, now_s, ignored, &counts, ret_full,
+				       err));
+		}
+	} while (n == AROUND_PAGE && !*ret_full);
 	return 0;
 }
 

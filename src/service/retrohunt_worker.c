@@ -91,19 +91,32 @@ bool batch_must_end(const struct batch *b)
 	return b->job->stop || retro_is_stopping(b->w->engine);
 }
 
-/* What rules may ask, and whether the file counts at all. */
+/* Is there anything in the job's time that a match would be told on? */
+static int look_item(struct batch *b, struct sql_conn *conn, struct batch_item *item,
+		     struct err *err)
+{
+	const struct retrohunt_scope scope = retro_scope(b->job);
+	bool asked;
+
+	TRY(retrohunt_is_asked(conn, item->item->file_id, &scope, &asked, err));
+	item->is_left_out = !asked;
+	return 0;
+}
+
+/* What rules may ask. */
 static int load_item(struct batch *b, struct sql_conn *conn, struct batch_item *item,
 		     struct err *err)
 {
-	const struct retro_job *job = b->job;
 	struct file_facts facts;
 	struct sample_known known = { 0 };
 	struct file_row row;
-	int rc = file_row_by_id(conn, item->item->file_id, b->arena, &row, err);
+	int rc;
 
-	item->is_left_out = rc == -ERR_NOT_FOUND ||
-			    (rc == 0 && ((job->start_s && row.last_submission_s < job->start_s) ||
-					 (job->end_s && row.last_submission_s > job->end_s)));
+	TRY(look_item(b, conn, item, err));
+	if (item->is_left_out)
+		return 0;
+	rc = file_row_by_id(conn, item->item->file_id, b->arena, &row, err);
+	item->is_left_out = rc == -ERR_NOT_FOUND;
 	if (item->is_left_out)
 		return 0;
 	TRY(rc);
@@ -115,20 +128,6 @@ static int load_item(struct batch *b, struct sql_conn *conn, struct batch_item *
 				       .facts = facts.object,
 				       .tags = facts.tags };
 	item->facts = sample_facts(&known, b->arena);
-	return 0;
-}
-
-/* Is the file in the job's time? Where rules need no facts that is all there is to know. */
-static int look_item(struct batch *b, struct sql_conn *conn, struct batch_item *item,
-		     struct err *err)
-{
-	const struct retro_job *job = b->job;
-	struct retrohunt_subject subject;
-	bool found;
-
-	TRY(retrohunt_subject(conn, item->item->file_id, &subject, &found, err));
-	item->is_left_out = !found || (job->start_s && subject.last_submission_s < job->start_s) ||
-			    (job->end_s && subject.last_submission_s > job->end_s);
 	return 0;
 }
 

@@ -182,7 +182,21 @@ static const char EDGE_TOTAL[] = "SELECT count(*), coalesce(sum(size), 0) FROM f
 				 "id BETWEEN ?2 AND ?3 AND corpus = ?1";
 static const char RANGE[] = "SELECT id, size, pack_offset, pack FROM file WHERE id > ?1 AND "
 			    "id <= ?2 AND corpus = ?3 ORDER BY id LIMIT ?4";
-static const char SUBJECT[] = "SELECT sha256, last_submission_s FROM file WHERE id = ?1";
+/* Is file f in the scope ?2 to ?5? */
+#define IN_SCOPE "f.id <= ?2 AND f.corpus = ?3 AND f.last_submission_s BETWEEN ?4 AND ?5"
+static const char SUBJECT[] = "SELECT f.sha256, CASE WHEN " IN_SCOPE " THEN 1 ELSE 0 END FROM "
+			      "file f WHERE f.id = ?1";
+/* A file, and all around it. */
+static const char IS_ASKED[] =
+	"WITH RECURSIVE around (id, depth) AS (SELECT id, 0 FROM file WHERE id = ?1 UNION SELECT "
+	"b.parent_id, a.depth + 1 "
+	"FROM bundle b JOIN around a ON b.child_id = a.id WHERE a.depth < 32) "
+	"SELECT 1 FROM around a JOIN file f ON f.id = a.id WHERE " IN_SCOPE " LIMIT 1";
+static const char AROUND[] =
+	"WITH RECURSIVE around (id, depth) AS (SELECT parent_id, 1 FROM bundle WHERE child_id = ?1 "
+	"UNION SELECT b.parent_id, a.depth + 1 FROM bundle b JOIN around a ON b.child_id = a.id "
+	"WHERE a.depth < 32) SELECT DISTINCT f.id FROM around a JOIN file f ON f.id = a.id "
+	"WHERE " IN_SCOPE " AND f.id > ?6 ORDER BY f.id LIMIT ?7";
 
 /* Two sums. */
 static int sums(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
@@ -269,33 +283,42 @@ int retrohunt_range_files(struct sql_conn *conn, struct str corpus, int64_t afte
 	return 0;
 }
 
-int retrohunt_subject(struct sql_conn *conn, int64_t file_id, struct retrohunt_subject *ret,
-		      bool *ret_found, struct err *err)
+/* What every query above begins with. */
+#define SCOPE_VALS(file_id, scope)                                                                 \
+	SQL_I64(file_id), SQL_I64((scope)->last_id), SQL_TEXT((scope)->corpus),                    \
+		SQL_I64((scope)->start_s), SQL_I64((scope)->end_s ? (scope)->end_s : INT64_MAX)
+
+int retrohunt_subject(struct sql_conn *conn, int64_t file_id, const struct retrohunt_scope *scope,
+		      struct retrohunt_subject *ret, bool *ret_found, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 
-	TRY(sql_start(&q, conn, SUBJECT, err, SQL_I64(file_id)));
+	TRY(sql_start(&q, conn, SUBJECT, err, SCOPE_VALS(file_id, scope)));
 	TRY(sql_next(&q, ret_found, err));
 	if (!*ret_found)
 		return 0;
 	copy_sha256(ret->sha256, sql_str(&q, 0));
-	ret->last_submission_s = sql_i64(&q, 1);
+	ret->in_scope = sql_i64(&q, 1) != 0;
 	return 0;
 }
 
-static const char AROUND[] =
-	"WITH RECURSIVE around (id, depth) AS (SELECT parent_id, 1 FROM bundle WHERE child_id = ?1 "
-	"UNION SELECT b.parent_id, a.depth + 1 FROM bundle b JOIN around a ON b.child_id = a.id "
-	"WHERE a.depth < 32) SELECT DISTINCT id FROM around LIMIT ?2";
+int retrohunt_is_asked(struct sql_conn *conn, int64_t file_id, const struct retrohunt_scope *scope,
+		       bool *ret, struct err *err)
+{
+	int64_t one;
 
-int retrohunt_around(struct sql_conn *conn, int64_t file_id, int64_t *ret, size_t max,
-		     size_t *ret_n, struct err *err)
+	return first_row(conn, IS_ASKED, SQL_VALS(SCOPE_VALS(file_id, scope)), ret, &one, err);
+}
+
+int retrohunt_around(struct sql_conn *conn, int64_t file_id, const struct retrohunt_scope *scope,
+		     int64_t after_id, int64_t *ret, size_t max, size_t *ret_n, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	size_t n = 0;
 	bool row;
 
-	TRY(sql_start(&q, conn, AROUND, err, SQL_I64(file_id), SQL_I64(max)));
+	TRY(sql_start(&q, conn, AROUND, err, SCOPE_VALS(file_id, scope), SQL_I64(after_id),
+		      SQL_I64(max)));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)

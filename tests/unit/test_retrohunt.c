@@ -329,6 +329,87 @@ static void time_range_is_of_the_last_submission(void **state)
 	assert_int_equal(run(f, ask).num_matches, 0);
 }
 
+/* The file of id `child` came out of all those with ids in [first, last]. */
+static void pack(struct fixture *f, int64_t child, int64_t first, int64_t last)
+{
+	char text[256];
+
+	service_drain(f->w->svc);
+	snprintf(text, sizeof text,
+		 "INSERT INTO bundle (parent_id, child_id, name, first_s) SELECT id, %lld, 'a', 0 "
+		 "FROM file WHERE id BETWEEN %lld AND %lld",
+		 (long long)child, (long long)first, (long long)last);
+	world_exec(f->w, text, NULL);
+}
+
+/* A container in time is told what is in it, whenever that was sent itself. */
+static void time_range_is_of_the_containers_too(void **state)
+{
+	static const char *const rules[] = {
+		RULE("needle"),
+		"import \"vt\" rule found { strings: $a = \"needle\" condition: $a and "
+		"vt.metadata.file_size > 1 }"
+	};
+	struct fixture *f = *state;
+	struct retrohunt_new ask = { .rules = STR("") };
+
+	put(f, "needle", 1); /* 1: old, inside 4, which is new */
+	put(f, "box", 4);    /* 2: old, around 3, which is new */
+	clock_fake_advance(&f->w->clock, INT64_C(1000) * 1000000);
+	put(f, "needle", 3);
+	put(f, "box", 2);
+	pack(f, 1, 4, 4);
+	pack(f, 3, 2, 2);
+	for (size_t i = 0; i < COUNT_OF(rules); i++) {
+		struct retrohunt_job job;
+
+		ask.rules = str_of(rules[i]);
+		ask.start_s = WORLD_START_S + 1000;
+		ask.end_s = 0;
+		job = run(f, ask);
+		assert_int_equal(job.num_matches, 2); /* 3 and 4 */
+		ask.start_s = 0;
+		ask.end_s = WORLD_START_S;
+		job = run(f, ask);
+		assert_int_equal(job.num_matches, 2); /* 1 and 2 */
+		assert_int_equal(job.files_done, 4);
+	}
+	check_verifies(f);
+}
+
+static void containers_of_another_corpus_are_not_told(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "needle", 1);
+	put(f, "box", 1);
+	put(f, "box", 2);
+	pack(f, 1, 2, 3);
+	world_exec(f->w, "UPDATE file SET corpus = 'goodware' WHERE id = 2", NULL);
+	assert_int_equal(run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) }).num_matches,
+			 2);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM retrohunt_match WHERE file_id = 2"),
+			 0);
+}
+
+/* A match is told on every container, and all that is told is within its bound. */
+static void many_containers_are_all_told(void **state)
+{
+	enum {
+		BOXES = 600
+	};
+	struct fixture *f = *state;
+	struct retrohunt_job job;
+
+	put(f, "needle", 1);
+	put_many(f, "box", BOXES);
+	pack(f, 1, 2, BOXES + 1);
+	job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	assert_true(job.complete);
+	assert_int_equal(job.num_matches, BOXES + 1);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM sighting"), BOXES + 1);
+}
+
 /* Bytes that are not there any more are named, and everything else is found. */
 static void a_truncated_pack_is_no_silent_miss(void **state)
 {
@@ -411,6 +492,11 @@ int main(int argc, char **argv)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(time_range_is_of_the_last_submission, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(time_range_is_of_the_containers_too, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(containers_of_another_corpus_are_not_told, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(many_containers_are_all_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_truncated_pack_is_no_silent_miss, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(what_waits_at_the_snapshot_is_told_by_the_job_alone,

@@ -220,14 +220,25 @@ struct retrohunt_file_row {
 MUST_USE int retrohunt_range_files(struct sql_conn *conn, struct str corpus, int64_t after_id,
 				   int64_t last_id, struct retrohunt_file_row *ret, size_t max,
 				   size_t *ret_n, struct err *err);
-/* What decides whether a match counts now. *ret_found false: the file is gone. */
+/* What a job is about. */
+struct retrohunt_scope {
+	int64_t last_id;
+	struct str corpus;
+	int64_t start_s, end_s; /* of the last submission, both included; 0: open */
+};
 struct retrohunt_subject {
 	uint8_t sha256[SHA256_BYTES];
-	int64_t last_submission_s;
+	bool in_scope;
 };
+/* What decides whether a match counts now. *ret_found false: the file is gone. */
 MUST_USE int retrohunt_subject(struct sql_conn *conn, int64_t file_id,
-			       struct retrohunt_subject *ret, bool *ret_found, struct err *err);
-/* Containers around a file, at whatever depth, up to `max`; in no order. */
-MUST_USE int retrohunt_around(struct sql_conn *conn, int64_t file_id, int64_t *ret, size_t max,
-			      size_t *ret_n, struct err *err);
+			       const struct retrohunt_scope *scope, struct retrohunt_subject *ret,
+			       bool *ret_found, struct err *err);
+/* Is the file in the scope, or anything around it? A match in it is then to be told. */
+MUST_USE int retrohunt_is_asked(struct sql_conn *conn, int64_t file_id,
+				const struct retrohunt_scope *scope, bool *ret, struct err *err);
+/* The containers around a file, at any depth, that are in the scope: by id, behind `after_id`. */
+MUST_USE int retrohunt_around(struct sql_conn *conn, int64_t file_id,
+			      const struct retrohunt_scope *scope, int64_t after_id, int64_t *ret,
+			      size_t max, size_t *ret_n, struct err *err);
 #endif
