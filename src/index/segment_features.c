@@ -46,9 +46,13 @@ static int step_open(struct segment *seg, uint64_t step, struct feature_step *re
 	uint64_t from = get_le64(entry_at(seg, step) + 8);
 	uint64_t to = step + 1 < steps ? get_le64(entry_at(seg, step + 1) + 8) : s->bytes;
 
-	if (from > to || to > s->bytes)
+	if (from > to || to > s->bytes) {
+		uint64_t offset = (uint64_t)(entry_at(seg, step) - seg->map);
+
+		segment_page_damaged(seg, offset / FORMAT_PAGE_BYTES);
 		return err_set(err, ERR_CORRUPT, "feature directory at %llu: outside the features",
-			       (unsigned long long)(entry_at(seg, step) - seg->map));
+			       (unsigned long long)offset);
+	}
 	if (!segment_whole(seg, s->at + from, to - from, &bad))
 		return err_set(err, ERR_CORRUPT, "features at %llu: a page's checksum is wrong",
 			       (unsigned long long)bad);
@@ -132,10 +136,14 @@ static bool step_read(struct feature_step *at, uint64_t hash, uint32_t all, uint
 	return true;
 }
 
-static int bad_step(const struct segment *seg, const struct feature_step *at, struct err *err)
+/* Written wrongly, under right checksums: damage like any other. */
+static int bad_step(struct segment *seg, const struct feature_step *at, struct err *err)
 {
+	uint64_t offset = (uint64_t)((const uint8_t *)at->rest.p - seg->map);
+
+	segment_page_damaged(seg, offset / FORMAT_PAGE_BYTES);
 	return err_set(err, ERR_CORRUPT, "features at %llu: not a list of documents",
-		       (unsigned long long)((const uint8_t *)at->rest.p - seg->map));
+		       (unsigned long long)offset);
 }
 
 int segment_feature(struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t cap,

@@ -40,6 +40,9 @@ static inline const uint8_t *segment_section(const struct segment *seg, enum for
  */
 bool segment_whole(struct segment *seg, uint64_t at, uint64_t bytes, uint64_t *ret_bad);
 
+/* Note a page as damaged, and tell of it the first time. */
+void segment_page_damaged(struct segment *seg, uint64_t page);
+
 /* What rows narrower than a byte are given as. */
 extern const uint8_t segment_small_rows[16];
 

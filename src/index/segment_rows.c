@@ -33,7 +33,7 @@ static bool page_matches(const struct segment *seg, uint64_t page, const uint8_t
 	       format_sum(seg->header.salt, page, p, FORMAT_PAGE_BYTES);
 }
 
-static void page_is_damaged(struct segment *seg, uint64_t page)
+void segment_page_damaged(struct segment *seg, uint64_t page)
 {
 	if (!bit_set(seg->pages_damaged, page))
 		return;
@@ -52,7 +52,7 @@ static bool page_look(struct segment *seg, uint64_t page)
 		bit_set(seg->pages_whole, page);
 		return true;
 	}
-	page_is_damaged(seg, page);
+	segment_page_damaged(seg, page);
 	return false;
 }
 
@@ -141,7 +141,7 @@ static void piece_check(struct segment *seg, uint64_t at, const uint8_t *piece, 
 		if (!is_read) {
 			/* One sector of it may be lost: page by page. */
 			if (io_pread(seg->file, bytes, sizeof bytes, at + i, NULL) != 0) {
-				page_is_damaged(seg, page);
+				segment_page_damaged(seg, page);
 				bad(segment_section_at(seg, at + i), at + i, arg);
 				continue;
 			}
@@ -149,7 +149,7 @@ static void piece_check(struct segment *seg, uint64_t at, const uint8_t *piece, 
 		}
 		if (page_matches(seg, page, p))
 			continue;
-		page_is_damaged(seg, page);
+		segment_page_damaged(seg, page);
 		bad(segment_section_at(seg, at + i), at + i, arg);
 	}
 }

@@ -226,7 +226,6 @@ static int merge(struct corpus *c, struct corpus_segment *const *ins, size_t n, 
 	return rc;
 }
 
-/* A damaged input is built anew from its samples. */
 struct check {
 	struct corpus *corpus;
 	struct corpus_segment *segment;
@@ -243,17 +242,24 @@ static bool check_goes_on(uint64_t bytes, void *arg)
 	return !corpus_stops(((const struct check *)arg)->corpus);
 }
 
+/*
+ * After a merge that failed with ERR_CORRUPT. 0: a damaged input was found, which is built
+ * anew from its samples. If all are whole it would fail again: *err stays the merge's.
+ */
 static int check_inputs(struct corpus *c, struct corpus_segment *const *ins, size_t n,
 			struct err *err)
 {
+	bool any = false;
+
 	for (size_t i = 0; i < n; i++) {
 		struct corpus_segment *s = ins[i];
 		struct check check = { c, s };
 
 		if (!atomic_load(&s->is_damaged))
 			TRY(segment_check(s->seg, bad_page, check_goes_on, &check, err));
+		any = any || atomic_load(&s->is_damaged);
 	}
-	return 0;
+	return any ? 0 : -ERR_CORRUPT;
 }
 
 int corpus_merge_step(struct corpus *c, bool *ret_did, struct err *err)

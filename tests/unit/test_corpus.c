@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "corpus_internal.h"
+#include "index/merge.h"
 #include "service/files.h"
 
 enum {
@@ -488,6 +489,65 @@ static void damaged_rows_are_noted_and_the_segment_built_anew(void **state)
 
 /* ---- Merges and removals ---- */
 
+/* What happens at each merge. */
+static _Atomic unsigned merges;
+static _Atomic bool merge_is_refused;
+
+int __real_segment_merge(struct io *io, struct segment *const *segs, size_t n, const char *path,
+			 const struct segment_merge *options, uint64_t *ret_bytes, struct err *err);
+int __wrap_segment_merge(struct io *io, struct segment *const *segs, size_t n, const char *path,
+			 const struct segment_merge *options, uint64_t *ret_bytes, struct err *err);
+
+int __wrap_segment_merge(struct io *io, struct segment *const *segs, size_t n, const char *path,
+			 const struct segment_merge *options, uint64_t *ret_bytes, struct err *err)
+{
+	merges++;
+	if (merge_is_refused)
+		return err_set(err, ERR_CORRUPT, "the test's merge");
+	return __real_segment_merge(io, segs, n, path, options, ret_bytes, err);
+}
+
+/* Three that are going to be merged. */
+static void build_three(struct corpus_world *v)
+{
+	static const char *const lists[] = { "1-1", "1-1 2-2" };
+
+	for (unsigned i = 0; i < COUNT_OF(lists); i++) {
+		upload(v, i + 1, NULL);
+		let_wait(v);
+		wait_list(v, lists[i]);
+	}
+	upload(v, 3, NULL);
+	let_wait(v);
+}
+
+/* Its inputs are whole, so it would fail again: not before some time has passed. */
+static void a_merge_that_is_refused_waits(void **state)
+{
+	struct corpus_world *v = *state;
+	struct err err;
+
+	log_set_sink(no_log, NULL);
+	merges = 0;
+	merge_is_refused = true;
+	build_three(v);
+	wait_list(v, "1-1 2-2 3-3");
+	for (int ms = 0; corpus_failure(v->w->svc->corpus, &err) == 0; ms++) {
+		assert_true(ms < 500);
+		poll(NULL, 0, 1);
+	}
+	assert_string_equal(err.msg, "the test's merge");
+	for (int i = 0; i < 20; i++) {
+		corpus_wake(v->w->svc);
+		poll(NULL, 0, 1);
+	}
+	assert_int_equal(merges, 1);
+	merge_is_refused = false;
+	wait_list(v, "1-3");
+	log_set_sink(NULL, NULL);
+	check_files(v, 1, 3);
+}
+
 static void neighbours_become_one_without_what_was_removed(void **state)
 {
 	struct corpus_world *v = *state;
@@ -686,6 +746,7 @@ int main(int argc, char **argv)
 		TEST(lost_segments_are_built_again),
 		TEST(damaged_rows_are_noted_and_the_segment_built_anew),
 		TEST(neighbours_become_one_without_what_was_removed),
+		TEST(a_merge_that_is_refused_waits),
 		TEST(every_write_fails_once),
 		TEST(every_allocation_fails_once),
 #undef TEST

@@ -134,7 +134,7 @@ bool segment_row_is_near(const struct segment *seg, const struct segment_matrix 
 /* Set before the segment is shared. Any thread may call it. */
 void segment_on_damage(struct segment *seg,
 		       void (*damaged)(struct segment *seg, uint64_t offset, void *arg), void *arg);
-/* Pages of rows found damaged so far. */
+/* Pages found damaged so far: of rows, or of features. */
 uint64_t segment_damaged_pages(const struct segment *seg);
 
 /* ---- Features ---- */
@@ -142,7 +142,8 @@ uint64_t segment_damaged_pages(const struct segment *seg);
 /*
  * Documents (rising) that have the feature, up to `cap`; the count of all. Only the top
  * 40 bits of a hash are kept, so about one document in 10^12 / (features of the segment)
- * is given for a hash that only looks the same. ERR_CORRUPT; then all documents may have it.
+ * is given for a hash that only looks the same. ERR_CORRUPT: damage, told as segment_row's
+ * is; then all documents may have it.
  */
 MUST_USE int segment_feature(struct segment *seg, uint64_t hash, uint32_t *docs, uint32_t cap,
 			     uint32_t *ret_n, struct err *err);
