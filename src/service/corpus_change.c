@@ -32,6 +32,7 @@ struct change_req {
 	struct segment_change change;
 	struct corpus_segment *const *outs;
 	struct corpus_segment *const *ins;
+	bool is_stale; /* what comes, since one that goes was marked meanwhile */
 	/* under the corpus's lock */
 	bool is_over;
 	int rc;
@@ -53,7 +54,9 @@ static void change_dead(size_t in, int64_t file_id, void *arg)
 
 static int change_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
-	return segment_rows_change(conn, &((struct change_req *)req)->change, err);
+	struct change_req *r = (struct change_req *)req;
+
+	return segment_rows_change(conn, &r->change, &r->is_stale, err);
 }
 
 /* On the writer's thread: whoever removes a file after this commit finds the new list. */
@@ -62,6 +65,8 @@ static void change_done(struct write_req *req, int rc, const struct err *err)
 	struct change_req *r = (struct change_req *)req;
 	struct corpus *c = r->corpus;
 
+	for (size_t i = 0; rc == 0 && r->is_stale && i < r->change.in_count; i++)
+		atomic_store(&r->ins[i]->is_stale, true);
 	if (rc == 0)
 		corpus_list_change(c, r->outs, r->change.out_count, r->ins, r->change.in_count);
 	lock_take(&c->lock);
@@ -89,8 +94,9 @@ static int change_call(struct change_req *r, struct err *err)
 	return rc;
 }
 
-int corpus_change(struct corpus *c, struct corpus_segment *const *outs, size_t out_count,
-		  struct corpus_segment *const *ins, size_t in_count, struct err *err)
+static int change(struct corpus *c, struct corpus_segment *const *outs, size_t out_count,
+		  struct corpus_segment *const *ins, size_t in_count, bool is_merge,
+		  struct err *err)
 {
 	AUTO(mem_drop) int64_t *ids = mem_must_zalloc((out_count + 1) * sizeof *ids);
 	AUTO(mem_drop) struct segment_row *rows = mem_must_zalloc((in_count + 1) * sizeof *rows);
@@ -110,6 +116,7 @@ int corpus_change(struct corpus *c, struct corpus_segment *const *outs, size_t o
 					    .out_count = out_count,
 					    .ins = rows,
 					    .in_count = in_count,
+					    .is_merge = is_merge,
 					    .has = change_has,
 					    .dead = change_dead,
 					    .arg = &r };
@@ -119,6 +126,18 @@ int corpus_change(struct corpus *c, struct corpus_segment *const *outs, size_t o
 	for (size_t i = 0; rc != 0 && i < in_count; i++)
 		corpus_unlink(c, rows[i].id);
 	return rc;
+}
+
+int corpus_change(struct corpus *c, struct corpus_segment *const *outs, size_t out_count,
+		  struct corpus_segment *const *ins, size_t in_count, struct err *err)
+{
+	return change(c, outs, out_count, ins, in_count, false, err);
+}
+
+int corpus_change_merged(struct corpus *c, struct corpus_segment *const *outs, size_t out_count,
+			 struct corpus_segment *in, struct err *err)
+{
+	return change(c, outs, out_count, &in, 1, true, err);
 }
 
 /* ---- Files ---- */

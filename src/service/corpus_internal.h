@@ -147,6 +147,9 @@ MUST_USE int corpus_next_id(struct corpus *c, int64_t *ret, struct err *err);
  */
 MUST_USE int corpus_change(struct corpus *c, struct corpus_segment *const *outs, size_t out_count,
 			   struct corpus_segment *const *ins, size_t in_count, struct err *err);
+/* The same for one that others were merged into: to be built anew if one of them is by now. */
+MUST_USE int corpus_change_merged(struct corpus *c, struct corpus_segment *const *outs,
+				  size_t out_count, struct corpus_segment *in, struct err *err);
 /* Open a segment that was just written, with its row; its file goes if that fails. */
 MUST_USE int corpus_open_new(struct corpus *c, const struct segment_row *row,
 			     struct corpus_segment **ret, struct err *err);

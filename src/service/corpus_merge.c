@@ -217,7 +217,7 @@ static int merge(struct corpus *c, struct corpus_segment *const *ins, size_t n, 
 		return 0; /* what is between them is built first */
 	TRY(write_merged(c, ins, n, &dead, &row, err));
 	TRY(open_merged(c, &row, &out, err));
-	rc = corpus_change(c, ins, n, &out, 1, err);
+	rc = corpus_change_merged(c, ins, n, out, err);
 	if (rc == 0)
 		log_event(LOG_INFO, "segments_merged", LOG_I64("segment", out->row.id),
 			  LOG_I64("segments", (int64_t)n), LOG_I64("files", out->row.docs),

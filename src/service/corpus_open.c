@@ -133,8 +133,9 @@ static int lost_apply(struct sql_conn *conn, struct write_req *req, struct err *
 {
 	const struct lost_req *r = (const struct lost_req *)req;
 	const struct segment_change change = { .outs = r->ids, .out_count = r->n };
+	bool is_stale; /* nothing comes */
 
-	return segment_rows_change(conn, &change, err);
+	return segment_rows_change(conn, &change, &is_stale, err);
 }
 
 /* Their files are not indexed from now on, and are built again. */

@@ -34,7 +34,7 @@ static void count_stale(struct corpus *c, struct reindex_result *ret)
 				     : ret->sample_bytes;
 }
 
-/* One that was merged away since it was marked has the mark no more, and no need of it. */
+/* One that is merged away since it was marked hands the mark on to what it is merged into. */
 static int mark(struct service *svc, int64_t segment, struct err *err)
 {
 	struct stale_req r = { .req = { .apply = stale_apply, .lane = LANE_API }, .id = segment };

@@ -16,14 +16,14 @@ enum {
 static const char SEGMENTS[] = "SELECT " SEGMENT_COLUMNS " FROM segment ORDER BY first_id";
 static const char SEGMENT_ADD[] =
 	"INSERT INTO segment (id, first_id, last_id, level, docs, bytes, sample_bytes, "
-	"features_version, created_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+	"features_version, created_s, stale) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 static const char SEGMENT_REMOVE[] = "DELETE FROM segment WHERE id = ?1";
 /* Ranges do not overlap, so only the last one that begins before the end can. */
 static const char SEGMENT_BEFORE[] =
 	"SELECT last_id FROM segment WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1";
 static const char STALE_ONE[] = "UPDATE segment SET stale = 1 WHERE id = ?1 AND stale = 0";
 static const char STALE_ALL[] = "UPDATE segment SET stale = 1 WHERE stale = 0";
-static const char SEGMENT_EXISTS[] = "SELECT 1 FROM segment WHERE id = ?1";
+static const char SEGMENT_STALE[] = "SELECT stale FROM segment WHERE id = ?1";
 static const char STALE_COUNT[] =
 	"SELECT count(*), coalesce(sum(sample_bytes), 0) FROM segment WHERE stale = 1";
 static const char DELETED[] = "SELECT file_id FROM segment_deleted WHERE file_id >= ?1 "
@@ -90,7 +90,8 @@ int segment_row_next_id(struct sql_conn *conn, int64_t *ret, struct err *err)
 	return counter_next(conn, "segment", ret, err);
 }
 
-static int segment_row_add(struct sql_conn *conn, const struct segment_row *row, struct err *err)
+static int segment_row_add(struct sql_conn *conn, const struct segment_row *row, bool is_stale,
+			   struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	bool any;
@@ -104,7 +105,7 @@ static int segment_row_add(struct sql_conn *conn, const struct segment_row *row,
 	return sql_exec(conn, SEGMENT_ADD, err, SQL_I64(row->id), SQL_I64(row->first_id),
 			SQL_I64(row->last_id), SQL_I64(row->level), SQL_I64(row->docs),
 			SQL_I64(row->bytes), SQL_I64(row->sample_bytes),
-			SQL_I64(row->features_version), SQL_I64(row->created_s));
+			SQL_I64(row->features_version), SQL_I64(row->created_s), SQL_I64(is_stale));
 }
 
 /* Some removed files with ids from `from` on. */
@@ -148,21 +149,36 @@ static int deleted_settle(struct sql_conn *conn, const struct segment_change *ch
 	return 0;
 }
 
-int segment_rows_change(struct sql_conn *conn, const struct segment_change *change, struct err *err)
+static int segment_row_remove(struct sql_conn *conn, int64_t id, bool *ret_stale, struct err *err)
 {
-	for (size_t i = 0; i < change->out_count; i++) {
-		const struct sql_val id = SQL_I64(change->outs[i]);
-		uint64_t n;
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
 
-		TRY(sql_exec_vals(conn, SEGMENT_REMOVE, &id, 1, &n, err));
-		if (n == 0)
-			return err_set(err, ERR_NOT_FOUND, "segment %lld is gone",
-				       (long long)change->outs[i]);
+	TRY(sql_start(&q, conn, SEGMENT_STALE, err, SQL_I64(id)));
+	TRY(sql_next(&q, &row, err));
+	if (!row)
+		return err_set(err, ERR_NOT_FOUND, "segment %lld is gone", (long long)id);
+	*ret_stale = sql_i64(&q, 0) != 0;
+	sql_end(&q);
+	return sql_exec(conn, SEGMENT_REMOVE, err, SQL_I64(id));
+}
+
+int segment_rows_change(struct sql_conn *conn, const struct segment_change *change, bool *ret_stale,
+			struct err *err)
+{
+	bool is_stale = false;
+
+	for (size_t i = 0; i < change->out_count; i++) {
+		bool was_stale;
+
+		TRY(segment_row_remove(conn, change->outs[i], &was_stale, err));
+		is_stale = is_stale || (was_stale && change->is_merge);
 	}
 	for (size_t i = 0; i < change->in_count; i++) {
-		TRY(segment_row_add(conn, &change->ins[i], err));
+		TRY(segment_row_add(conn, &change->ins[i], is_stale, err));
 		TRY(deleted_settle(conn, change, i, err));
 	}
+	*ret_stale = is_stale;
 	return 0;
 }
 
@@ -190,7 +206,7 @@ int segment_rows_set_stale(struct sql_conn *conn, int64_t id, uint64_t *ret_n, s
 
 	if (id == 0)
 		return sql_exec_vals(conn, STALE_ALL, NULL, 0, ret_n, err);
-	TRY(sql_start(&q, conn, SEGMENT_EXISTS, err, val));
+	TRY(sql_start(&q, conn, SEGMENT_STALE, err, val));
 	TRY(sql_next(&q, &row, err));
 	if (!row)
 		return err_set(err, ERR_NOT_FOUND, "there is no segment %lld", (long long)id);

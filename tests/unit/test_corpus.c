@@ -492,6 +492,8 @@ static void damaged_rows_are_noted_and_the_segment_built_anew(void **state)
 /* What happens at each merge. */
 static _Atomic unsigned merges;
 static _Atomic bool merge_is_refused;
+static void (*while_merging)(void *arg); /* NULL: nothing */
+static void *while_merging_arg;
 
 int __real_segment_merge(struct io *io, struct segment *const *segs, size_t n, const char *path,
 			 const struct segment_merge *options, uint64_t *ret_bytes, struct err *err);
@@ -504,6 +506,8 @@ int __wrap_segment_merge(struct io *io, struct segment *const *segs, size_t n, c
 	merges++;
 	if (merge_is_refused)
 		return err_set(err, ERR_CORRUPT, "the test's merge");
+	if (while_merging)
+		while_merging(while_merging_arg);
 	return __real_segment_merge(io, segs, n, path, options, ret_bytes, err);
 }
 
@@ -650,6 +654,45 @@ static void which_neighbours_are_chosen(void **state)
 	}
 }
 
+/* What `weir reindex` does before it waits. */
+static int mark_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	uint64_t n;
+
+	(void)req;
+	return segment_rows_set_stale(conn, 0, &n, err);
+}
+
+static void mark_all(void *arg)
+{
+	struct corpus_world *v = arg;
+	struct write_req req = { .apply = mark_apply, .lane = LANE_API };
+	struct err err;
+
+	CHECK_OK(writer_call(service_writer(v->w->svc), &req, &err), &err);
+	while_merging = NULL;
+}
+
+/* Its result was made of what is to be built anew. */
+static void a_mark_set_during_a_merge_is_kept(void **state)
+{
+	struct corpus_world *v = *state;
+
+	while_merging_arg = v;
+	while_merging = mark_all;
+	build_three(v);
+	for (int ms = 0; world_i64(v->w, "SELECT max(id) FROM segment") != 5; ms++) {
+		if (ms == DEADLINE_MS / 4)
+			fail_msg("segment 4 was merged, and not built anew");
+		clock_fake_advance(&v->w->clock, 10 * 1000000);
+		corpus_wake(v->w->svc);
+		poll(NULL, 0, 1);
+	}
+	wait_list(v, "1-3");
+	assert_int_equal(world_i64(v->w, "SELECT max(stale) FROM segment"), 0);
+	check_files(v, 1, 3);
+}
+
 /* ---- Faults ---- */
 
 /* The n-th allocation of a size from outside fails, once. */
@@ -747,6 +790,7 @@ int main(int argc, char **argv)
 		TEST(damaged_rows_are_noted_and_the_segment_built_anew),
 		TEST(neighbours_become_one_without_what_was_removed),
 		TEST(a_merge_that_is_refused_waits),
+		TEST(a_mark_set_during_a_merge_is_kept),
 		TEST(every_write_fails_once),
 		TEST(every_allocation_fails_once),
 #undef TEST

@@ -24,6 +24,8 @@ struct world {
 	int64_t has_from; /* files from here on are in the new segment */
 	int64_t dead[64];
 	size_t dead_n;
+	bool is_merge;
+	bool is_stale; /* it said so of what comes */
 };
 
 static int set_up(void **state)
@@ -144,6 +146,7 @@ static int change(struct world *w, const int64_t *outs, size_t out_n, const stru
 					  .out_count = out_n,
 					  .ins = ins,
 					  .in_count = in_n,
+					  .is_merge = w->is_merge,
 					  .has = has,
 					  .dead = dead,
 					  .arg = w };
@@ -151,7 +154,7 @@ static int change(struct world *w, const int64_t *outs, size_t out_n, const stru
 
 	w->dead_n = 0;
 	CHECK_OK(sql_begin(w->c, err), err);
-	rc = segment_rows_change(w->c, &c, err);
+	rc = segment_rows_change(w->c, &c, &w->is_stale, err);
 	if (rc)
 		sql_rollback(w->c);
 	else
@@ -310,6 +313,29 @@ static void segments_to_be_built_anew(void **state)
 	list_is(w, "1:1-10! 2:11-20!");
 }
 
+/* Marked while they were merged: what comes was made of what is to be replaced. */
+static void a_merge_hands_the_mark_on(void **state)
+{
+	struct world *w = *state;
+	const struct segment_row one = segment(1, 1, 10), two = segment(2, 11, 20);
+	const struct segment_row both = segment(3, 1, 20), anew = segment(4, 1, 20);
+	const int64_t outs[] = { 1, 2 }, merged[] = { 3 };
+	uint64_t n;
+	struct err err;
+
+	CHECK_OK(change(w, NULL, 0, &one, 1, &err), &err);
+	CHECK_OK(change(w, NULL, 0, &two, 1, &err), &err);
+	CHECK_OK(segment_rows_set_stale(w->c, 1, &n, &err), &err);
+	w->is_merge = true;
+	CHECK_OK(change(w, outs, 2, &both, 1, &err), &err);
+	assert_true(w->is_stale);
+	list_is(w, "3:1-20!");
+	w->is_merge = false;
+	CHECK_OK(change(w, merged, 1, &anew, 1, &err), &err);
+	assert_false(w->is_stale);
+	list_is(w, "4:1-20");
+}
+
 /* ---- Files that are in no segment yet ---- */
 
 static void files_in_order_with_what_they_wait_for(void **state)
@@ -466,6 +492,7 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_removed_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(segments_to_be_built_anew, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_merge_hands_the_mark_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(files_in_order_with_what_they_wait_for, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(features_are_kept_and_go_with_the_file, set_up,

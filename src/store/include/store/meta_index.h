@@ -38,6 +38,7 @@ struct segment_change {
 	size_t out_count;
 	const struct segment_row *ins; /* those that come, by rising range */
 	size_t in_count;
+	bool is_merge; /* what comes is made of what goes, not of samples */
 	/* Is the file in the one that comes at that index? */
 	bool (*has)(size_t in, int64_t file_id, void *arg);
 	/* Called for each removed file that it has; undone if the transaction is. */
@@ -46,11 +47,12 @@ struct segment_change {
 };
 /*
  * Make the change. Removed files in the new ranges that no segment has any more are
- * forgotten. ERR_NOT_FOUND: one that goes is gone already. ERR_EXISTS: a range that
- * comes would overlap one that stays.
+ * forgotten. *ret_stale: what comes is to be built anew, as one it was merged of was.
+ * ERR_NOT_FOUND: one that goes is gone already. ERR_EXISTS: a range that comes would
+ * overlap one that stays.
  */
 MUST_USE int segment_rows_change(struct sql_conn *conn, const struct segment_change *change,
-				 struct err *err);
+				 bool *ret_stale, struct err *err);
 /* Removed files in a segment's range, by rising id. */
 MUST_USE int segment_deleted_each(struct sql_conn *conn, int64_t first_id, int64_t last_id,
 				  void (*each)(int64_t file_id, void *arg), void *arg,
