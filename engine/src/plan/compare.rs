@@ -118,7 +118,7 @@ fn is_not_zero<'a>(op: Op, right: &'a Expr<'a>, scope: &Scope<'a>) -> bool {
 /// Floats are exact to here.
 const EXACT_FLOAT: f64 = (1u64 << 52) as f64;
 /// No sample is so large; sums below it do not overflow.
-const SIZE_MAX: i64 = 1 << 60;
+const SIZE_MAX: u64 = 1 << 60;
 
 /// `filesize op n`, also with a number added to it.
 fn size<'a>(op: Op, left: &'a Expr<'a>, right: &'a Expr<'a>, scope: &Scope<'a>) -> Need {
@@ -126,7 +126,7 @@ fn size<'a>(op: Op, left: &'a Expr<'a>, right: &'a Expr<'a>, scope: &Scope<'a>) 
         Expr::Filesize { .. } => 0,
         Expr::Add(e) | Expr::Sub(e) => match e.as_slice() {
             [Expr::Filesize { .. }, by] => {
-                let by = value::integer(by, scope, 0).filter(|by| by.abs() < SIZE_MAX);
+                let by = value::integer(by, scope, 0).filter(|by| by.unsigned_abs() < SIZE_MAX);
                 match (by, left) {
                     (Some(by), Expr::Add(_)) => by,
                     (Some(by), _) => -by,
@@ -138,7 +138,7 @@ fn size<'a>(op: Op, left: &'a Expr<'a>, right: &'a Expr<'a>, scope: &Scope<'a>) 
         _ => return Need::True,
     };
     let (low, high) = match (value::integer(right, scope, 0), value::float(right, scope)) {
-        (Some(n), _) if n.abs() < SIZE_MAX => (n, n),
+        (Some(n), _) if n.unsigned_abs() < SIZE_MAX => (n, n),
         (_, Some(f)) if f.abs() < EXACT_FLOAT => (f.floor() as i64, f.ceil() as i64),
         _ => return Need::True,
     };

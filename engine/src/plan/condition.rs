@@ -163,8 +163,9 @@ impl<'a> Conditions<'a> {
             Expr::Or(e) => Need::any(self.each(e.operands(), scope, depth, Self::need)),
             Expr::Not(e) => self.need_not(&e.operand, scope, depth + 1),
             Expr::Defined(e) => self.defined(&e.operand, scope, depth + 1),
-            // A product that is not zero has no factor that is; so with bits.
-            Expr::Mul(e) => Need::all(self.each(e.operands(), scope, depth, Self::need)),
+            // A product of integers that is not zero has no factor that is; so with bits.
+            // Of floats it may: zero times infinity is not a number, which is not zero.
+            Expr::Mul(e) if e.operands().all(is_integer) => Need::all(self.each(e.operands(), scope, depth, Self::need)),
             Expr::BitwiseAnd(e) => Need::all(self.each([&e.lhs, &e.rhs], scope, depth, Self::need)),
             Expr::Add(e) if e.operands().all(|e| matches!(e, Expr::PatternCount(_))) => {
                 Need::any(self.each(e.operands(), scope, depth, Self::need))
@@ -185,19 +186,18 @@ impl<'a> Conditions<'a> {
                 self.defined(expr, scope, depth + 1),
                 fields::call_truth(call, scope),
             ]),
-            Expr::Contains(e)
-            | Expr::IContains(e)
-            | Expr::StartsWith(e)
-            | Expr::IStartsWith(e)
-            | Expr::EndsWith(e)
-            | Expr::IEndsWith(e) => Need::all(vec![
+            Expr::Contains(e) | Expr::StartsWith(e) | Expr::EndsWith(e) => Need::all(vec![
                 self.defined(expr, scope, depth + 1),
                 fields::contained(&e.lhs, &e.rhs, scope),
             ]),
+            Expr::IContains(e) | Expr::IStartsWith(e) | Expr::IEndsWith(e) => Need::all(vec![
+                self.defined(expr, scope, depth + 1),
+                fields::icontained(&e.lhs, &e.rhs, scope),
+            ]),
             Expr::IEquals(e) => Need::all(vec![
                 self.defined(expr, scope, depth + 1),
-                fields::equal(&e.lhs, &e.rhs, scope),
-                fields::equal(&e.rhs, &e.lhs, scope),
+                fields::iequal(&e.lhs, &e.rhs, scope),
+                fields::iequal(&e.rhs, &e.lhs, scope),
             ]),
             Expr::Matches(e) => Need::all(vec![
                 self.defined(expr, scope, depth + 1),
@@ -488,6 +488,14 @@ impl<'a> Conditions<'a> {
         }
         self.need(&with.body, &inner, depth + 1)
     }
+}
+
+/// Whether it is an integer whatever the sample is.
+fn is_integer(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::PatternCount(_) | Expr::Filesize { .. } | Expr::LiteralInteger(_)
+    )
 }
 
 /// A value that stays what it is whatever stands beside it in a tuple.

@@ -118,8 +118,10 @@ fn integer<'a>(expr: &'a Expr<'a>, scope: &Scope<'a>) -> Option<i64> {
     let mut found = file
         .enums()
         .filter(|kind| known.contains(&kind.name()))
-        .filter_map(|kind| Some(kind.value_by_name(name)?.value()));
-    found.next().map(i64::from)
+        .filter_map(|kind| kind.value_by_name(name))
+        // An option gives the language another value, as elf.EM_RCE's.
+        .filter(|value| value.proto().options.is_none());
+    found.next().map(|value| i64::from(value.value()))
 }
 
 /// What a sample has whose module has fields at all.
@@ -168,7 +170,7 @@ pub fn truth<'a>(expr: &'a Expr<'a>, scope: &Scope<'a>, depth: usize) -> Need {
     }
 }
 
-/// What holds where the two are equal; texts also where they are but for case.
+/// What holds where the two are equal; texts also where they are but for the case of A-Z.
 pub fn equal<'a>(left: &'a Expr<'a>, right: &'a Expr<'a>, scope: &Scope<'a>) -> Need {
     if let Expr::FuncCall(call) = left {
         return equal_call(call, right, scope);
@@ -268,16 +270,28 @@ pub fn call_truth<'a>(call: &'a FuncCall<'a>, scope: &Scope<'a>) -> Need {
 }
 
 /// `pe.imports("a.dll", "f")`, with flags before it or an ordinal or nothing behind.
+/// What an argument is follows from its place: a text that is not known is one, too.
 fn imported<'a>(args: &'a [Expr<'a>], scope: &Scope<'a>) -> Need {
-    let texts: Vec<Vec<u8>> = args.iter().filter_map(|arg| text(arg, scope)).collect();
+    let args = match args {
+        [first, rest @ ..] if !rest.is_empty() && is_import_flags(first, scope) => rest,
+        all => all,
+    };
+    let texts: Vec<Option<Vec<u8>>> = args.iter().map(|arg| text(arg, scope)).collect();
     match texts.as_slice() {
-        [library] => Need::Feature(features::text(table::IMPORTS, library)),
-        [library, function] => Need::Feature(features::text(
+        [Some(library)] | [Some(library), None] => {
+            Need::Feature(features::text(table::IMPORTS, library))
+        }
+        [Some(library), Some(function)] => Need::Feature(features::text(
             table::IMPORTS_FUNCTION,
             &features::pair(library, function),
         )),
         _ => Need::True,
     }
+}
+
+fn is_import_flags<'a>(expr: &'a Expr<'a>, scope: &Scope<'a>) -> bool {
+    let named = |path: Path| path.is_constant() && path.name.starts_with("pe.IMPORT_");
+    integer(expr, scope).is_some() || path(expr, scope, 0).is_some_and(named)
 }
 
 /// The field if grams of it are kept.
@@ -294,10 +308,39 @@ fn grams_need(path: &Path, part: &[u8]) -> Need {
     )
 }
 
+/// Whether nothing but these bytes, in either case of A-Z, is their equal where the
+/// engine does not mind case. It folds as Unicode does as soon as one side is not ASCII
+/// (yara-x, wasm/string.rs), and the signs of Kelvin and of I with a dot become k and i.
+fn folds_as_ascii(part: &[u8]) -> bool {
+    part.iter()
+        .all(|byte| byte.is_ascii() && !matches!(byte, b'k' | b'K' | b'i' | b'I'))
+}
+
 /// What holds where the text is in the field, at either end or anywhere.
 pub fn contained<'a>(field: &'a Expr<'a>, part: &'a Expr<'a>, scope: &Scope<'a>) -> Need {
     match (gram_path(field, scope), text(part, scope)) {
         (Some(path), Some(part)) => grams_need(&path, &part),
+        _ => Need::True,
+    }
+}
+
+/// The same in any case.
+pub fn icontained<'a>(field: &'a Expr<'a>, part: &'a Expr<'a>, scope: &Scope<'a>) -> Need {
+    match (gram_path(field, scope), text(part, scope)) {
+        (Some(path), Some(part)) => Need::all(
+            part.windows(GRAM_BYTES)
+                .filter(|gram| folds_as_ascii(gram))
+                .map(|gram| grams_need(&path, gram))
+                .collect(),
+        ),
+        _ => Need::True,
+    }
+}
+
+/// What holds where the two are equal in any case.
+pub fn iequal<'a>(left: &'a Expr<'a>, right: &'a Expr<'a>, scope: &Scope<'a>) -> Need {
+    match text(right, scope) {
+        Some(value) if folds_as_ascii(&value) => equal(left, right, scope),
         _ => Need::True,
     }
 }

@@ -198,6 +198,13 @@ fn conditions() {
         ("#a1 != 0", "$a1"),
         ("#a1 < 5", "true note 6"),
         ("0 < #a1", "$a1"),
+        ("#a1 * #b", "all($a1 $b)"),
+        ("#a1 * filesize * 2 > 0", "all($a1 size>=1)"),
+        // Zero times infinity is no number, and true.
+        ("#a1 * (1.0 \\ #a1)", "true note 6"),
+        ("#a1 * (1.0 \\ #a1) != 0", "true note 6"),
+        ("filesize + (-9223372036854775807 - 1) < 5", "true note 6"),
+        ("filesize < (-9223372036854775807 - 1)", "true note 6"),
         ("#a1 > #b", "$a1"),
         ("#a1 == #b", "true note 6"),
         ("#a1 + #b > 1", "any($a1 $b)"),
@@ -466,6 +473,7 @@ fn facts_of_modules() {
             (text(table::EXPORTS, b"f"), "exported f"),
             (text("pe.version_info[]companyname", b"evil"), "company"),
             (all[0], "evil in pdb"),
+            (text("pe.pdb_path~", b"bcde"), "bcde in pdb"),
             (text(table::MD5, b"00112233445566778899aabbccddeeff"), "md5"),
             (number("elf.type", 3), "dyn"),
             (placed("pe.entry_point", 0, b"abcd"), "abcd"),
@@ -549,6 +557,27 @@ fn facts_of_modules() {
         ),
         ("pe.imports(/a/, /b/) > 0", "all(@0:4d5a <is_pe> $a)"),
         ("not pe.imports(\"A.dll\", \"F\")", "$a"),
+        // What stands where the library does is one, known or not.
+        (
+            "for any i in pe.import_details : (pe.imports(i.library_name, \"F\"))",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        (
+            "pe.imports(pe.IMPORT_ANY, pe.import_details[0].library_name, \"F\")",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        (
+            "pe.imports(pe.import_details[0].library_name, \"F\")",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        (
+            "with l = pe.pdb_path : (pe.imports(l, \"F\"))",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        (
+            "pe.imports(pe.IMPORT_STANDARD | pe.IMPORT_DELAYED, \"A.dll\", \"F\")",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
         ("pe.exports(\"F\")", "all(<exported f> @0:4d5a <is_pe> $a)"),
         (
             "pe.version_info[\"CompanyName\"] == \"Evil\"",
@@ -568,9 +597,34 @@ fn facts_of_modules() {
             "not pe.pdb_path contains \"EVIL\"",
             "all(@0:4d5a <is_pe> $a)",
         ),
+        // In any case of Unicode: only of grams whose letters have no other kin.
+        (
+            "pe.pdb_path icontains \"bcde\"",
+            "all(@0:4d5a <is_pe> <bcde in pdb> $a)",
+        ),
+        (
+            "pe.pdb_path icontains \"kbcde\"",
+            "all(@0:4d5a <is_pe> <bcde in pdb> $a)",
+        ),
+        ("pe.pdb_path icontains \"EVIL\"", "all(@0:4d5a <is_pe> $a)"),
+        (
+            "pe.version_info[\"CompanyName\"] icontains \"компания\"",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        (
+            "pe.pdb_path istartswith \"kevl\"",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
+        ("pe.pdb_path iendswith \"évé\"", "all(@0:4d5a <is_pe> $a)"),
+        (
+            "pe.version_info[\"CompanyName\"] iequals \"Evil\"",
+            "all(@0:4d5a <is_pe> $a)",
+        ),
         ("dotnet.is_dotnet", "all(<is_dotnet> @0:4d5a $a)"),
         ("dotnet.number_of_guids > 3", "all(@0:4d5a <is_dotnet> $a)"),
         ("elf.type == elf.ET_DYN", "all(@0:7f454c46 <dyn> $a)"),
+        // An option of the schema gives this constant another value.
+        ("elf.machine == elf.EM_RCE", "all(@0:7f454c46 $a)"),
         (
             "hash.md5(0, filesize) == \"00112233445566778899AABBCCDDEEFF\"",
             "all(<md5> $a)",
