@@ -5,6 +5,7 @@ import glob
 import hashlib
 import io
 import os
+import random
 import re
 import signal
 import threading
@@ -487,6 +488,50 @@ def indexed(weir_bin, tmp_path_factory):
     yield one, key, marks
     one.stop()
     assert not one.new_errors()
+
+
+def damage(path, pages, lots):
+    """One bit of each page is another."""
+    with path.open("r+b") as f:
+        for page in pages:
+            f.seek(page * 4096 + lots.randrange(4096))
+            byte = f.read(1)
+            if byte:
+                f.seek(-1, 1)
+                f.write(bytes([byte[0] ^ 1 << lots.randrange(8)]))
+
+
+@pytest.mark.expect_errors("segment_damaged", "segment_lost")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_index_loses_no_match(make_server, seed):
+    """A job says the same whatever bits of the segments are flipped: few, or one in every page of rows."""
+    lots = random.Random(seed)
+    server = make_server("--index-seconds=0", "--index-segment-files-max=30").start()
+    key = server.user("hunter")
+    api = server.api(key)
+    mark, other = marker(), marker()
+    files = fill(api, mark, 5, os.urandom(30_000))  # so large that the columns of one are some pages
+    for _ in range(60):
+        api.hunt(other.encode() + os.urandom(30_000))
+    wait_for(lambda: estimate(api, rules_for(mark))["not_indexed_files"] == 0, 60, "not all files are indexed")
+    server.stop()
+    paths = sorted((server.data / "index").glob("*.seg"))
+    assert len(paths) > 1
+    for path in paths:
+        count = path.stat().st_size // 4096
+        # The first and the last pages make the whole segment unreadable; those between are rows.
+        damage(path, range(2, count - 3) if seed % 2 else lots.sample(range(count), 3), lots)
+    api = server.start().api(key)
+    job, attributes = run(api, rules_for(mark))
+    assert set(matching(api, job)) == files
+    assert attributes["complete"]
+    assert attributes["total_files"] == 65
+    if seed % 2:
+        assert attributes["verified_files"] > 30, "the damage was not seen"
+    # What was damaged is built again, and answers as before.
+    wait_for(lambda: estimate(api, rules_for(mark))["candidate_files"] < 20, 60, "no segment was built again")
+    job, _ = run(api, rules_for(mark))
+    assert set(matching(api, job)) == files
 
 
 def estimate(api, rules, **attributes):
