@@ -69,6 +69,7 @@ struct retro_task {
 	struct arena *arena; /* of reasons; NULL until there is one */
 	struct retro_skip *skips;
 	size_t skip_count;
+	size_t failure_count; /* so many of them, the first ones, are failures */
 };
 
 /* What a job asks; does not change. */
@@ -206,7 +207,7 @@ struct retro_hit {
 	struct str snippet;
 };
 enum {
-	RETRO_STEP_HITS = 256 /* told in one request to the writer: some 20 ms of it */
+	RETRO_STEP_HITS = 256 /* matches told in one request to the writer: some 20 ms of it */
 };
 /*
  * Commit these hits of a task; with `ends`, the task's end in the same transaction.

@@ -115,15 +115,20 @@ void retro_task_free(struct retro_task *task)
 
 void retro_task_skip(struct retro_task *task, int64_t file_id, const char *reason, bool is_failure)
 {
+	size_t at;
+
 	task->done.skipped++;
 	task->done.failed += is_failure;
-	if (task->skip_count == RETRO_SKIPS_KEPT)
+	if ((is_failure ? task->failure_count : task->skip_count) == RETRO_SKIPS_KEPT)
 		return;
 	if (!task->arena) {
 		task->arena = arena_new("retrohunt task", SKIP_ARENA_MAX);
 		task->skips = mem_must_zalloc(RETRO_SKIPS_KEPT * sizeof *task->skips);
 	}
-	task->skips[task->skip_count++] =
+	at = is_failure ? task->failure_count++ : task->skip_count;
+	if (task->skip_count < RETRO_SKIPS_KEPT)
+		task->skips[task->skip_count++] = task->skips[at]; /* else that one goes */
+	task->skips[at] =
 		(struct retro_skip){ file_id, arena_str(task->arena,
 							str_make(reason, strnlen(reason, 512))) };
 }
@@ -308,6 +313,7 @@ static int plan_segment(struct retro_job *job, struct retro_task *task,
 
 static void task_reset(struct retro_task *task)
 {
+	task->failure_count = 0;
 	free(task->items);
 	task->items = NULL;
 	task->item_count = 0;

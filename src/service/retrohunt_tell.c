@@ -10,7 +10,6 @@
 
 enum {
 	INFO_ARENA_MAX = 1 << 20, /* one match told on one file */
-	AROUND_PAGE = 256,        /* containers that are listed at a time */
 	TRIES_MAX = 3,            /* at a commit that fails for a lasting reason */
 };
 
@@ -22,10 +21,13 @@ struct tell_req {
 	const struct retro_task *task;
 	const struct retro_hit *hits;
 	size_t n;
-	bool ends;                  /* the task with them */
-	struct retrohunt_done done; /* of the job so far, should it end early */
+	int64_t after; /* of the first of them: what is around it is told up to this container */
+	bool ends;     /* the task with them */
 	/* outcome */
-	bool over; /* the job has ended with it */
+	size_t told;           /* of the hits, on everything */
+	int64_t goes_on_after; /* with the next one, as `after` */
+	bool full;             /* there is one more than the job may have */
+	bool over;             /* the job has ended with it */
 };
 
 /* Where a match is told: on the file itself, then on the containers around it. */
@@ -107,29 +109,32 @@ static int tell_place(struct sql_conn *conn, const struct retro_job *job,
 	return tell_new(conn, job, hit, place, subject.sha256, now_s, err);
 }
 
-static int tell_hit(struct sql_conn *conn, const struct retro_job *job, const struct retro_hit *hit,
-		    int64_t now_s, bool *ret_full, struct err *err)
+/* The next hit: on the file itself, then on what is around it, up to the request's bound. */
+static int tell_hit(struct sql_conn *conn, struct tell_req *r, int64_t now_s, size_t *places,
+		    struct err *err)
 {
+	const struct retro_hit *hit = &r->hits[r->told];
+	const struct retrohunt_scope scope = retro_scope(r->job);
 	uint8_t sha256[SHA256_BYTES], ignored[SHA256_BYTES];
 	struct place place = { .file_id = hit->file_id };
-	const struct retrohunt_scope scope = retro_scope(job);
-	int64_t around[AROUND_PAGE], after = 0;
-	size_t n = 0;
+	int64_t around[RETRO_STEP_HITS], after = r->goes_on_after;
+	size_t n = 0, max = RETRO_STEP_HITS - *places;
 	bool counts;
 
-	TRY(tell_place(conn, job, hit, &place, now_s, sha256, &counts, ret_full, err));
-	if (!counts || *ret_full)
+	r->goes_on_after = 0;
+	TRY(tell_place(conn, r->job, hit, &place, now_s, sha256, &counts, &r->full, err));
+	++*places;
+	if (!counts || r->full)
 		return 0;
 	place.subfile = sha256;
-	do {
-		TRY(retrohunt_around(conn, hit->file_id, &scope, after, around, AROUND_PAGE, &n,
-				     err));
-		for (size_t i = 0; i < n && !*ret_full; i++) {
-			place.file_id = after = around[i];
-			TRY(tell_place(conn, job, hit, &place, now_s, ignored, &counts, ret_full,
-				       err));
-		}
-	} while (n == AROUND_PAGE && !*ret_full);
+	TRY(retrohunt_around(conn, hit->file_id, &scope, after, around, max, &n, err));
+	for (size_t i = 0; i < n && !r->full; i++) {
+		place.file_id = around[i];
+		TRY(tell_place(conn, r->job, hit, &place, now_s, ignored, &counts, &r->full, err));
+	}
+	*places += n;
+	if (n == max)
+		r->goes_on_after = around[n - 1];
 	return 0;
 }
 
@@ -150,14 +155,22 @@ static int end_in(struct sql_conn *conn, struct tell_req *r, int64_t now_s, stru
 				 err);
 }
 
+/* Failures are the first of them. */
+static int skips_add(struct sql_conn *conn, const struct retro_job *job,
+		     const struct retro_task *task, size_t max, struct err *err)
+{
+	for (size_t i = 0; i < task->skip_count && i < max; i++)
+		TRY(retrohunt_skip_add(conn, job->id, task->skips[i].file_id, task->skips[i].reason,
+				       i < task->failure_count, err));
+	return 0;
+}
+
 static int task_end_in(struct sql_conn *conn, struct tell_req *r, int64_t now_s, struct err *err)
 {
 	const struct retro_task *task = r->task;
 	bool mine;
 
-	for (size_t i = 0; i < task->skip_count; i++)
-		TRY(retrohunt_skip_add(conn, r->job->id, task->skips[i].file_id,
-				       task->skips[i].reason, err));
+	TRY(skips_add(conn, r->job, task, task->skip_count, err));
 	TRY(retrohunt_task_done(conn, r->job->id, task->row.number,
 				str_of(r->job->engine->svc->instance), &task->done, &mine, err));
 	if (!mine)
@@ -170,23 +183,22 @@ static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *
 	struct tell_req *r = (struct tell_req *)req;
 	struct retro_job *job = r->job;
 	int64_t now_s = clock_unix_s(job->engine->svc->clock);
-	bool live, held, full = false;
+	size_t places = 0;
+	bool live, held;
 
-	r->over = false;
+	r->over = r->full = false;
+	r->told = 0;
+	r->goes_on_after = r->after;
 	TRY(retrohunt_is_live(conn, job->id, &live, err));
 	TRY(retrohunt_task_is_held(conn, job->id, r->task->row.number,
 				   str_of(job->engine->svc->instance), &held, err));
 	if (!live || !held)
 		return err_set(err, ERR_CLOSED, "the job is over");
-	for (size_t i = 0; i < r->n && !full; i++)
-		TRY(tell_hit(conn, job, &r->hits[i], now_s, &full, err));
-	if (full) {
-		r->over = true;
-		TRY(retrohunt_row_set_done(conn, job->id, &r->done, err));
-		return retrohunt_row_end(conn, job->id, RETROHUNT_ROW_FINISHED, STR("match_limit"),
-					 STR(""), now_s, err);
+	while (r->told < r->n && places < RETRO_STEP_HITS && !r->full) {
+		TRY(tell_hit(conn, r, now_s, &places, err));
+		r->told += r->goes_on_after == 0;
 	}
-	return r->ends ? task_end_in(conn, r, now_s, err) : 0;
+	return r->ends && r->told == r->n ? task_end_in(conn, r, now_s, err) : 0;
 }
 
 static void job_ended(struct retro_job *job)
@@ -241,6 +253,8 @@ static struct retrohunt_done done_of(struct retro_job *job)
 int retro_tell(struct retro_job *job, const struct retro_task *task, const struct retro_hit *hits,
 	       size_t n, bool ends, struct err *err)
 {
+	int64_t after = 0;
+
 	do {
 		size_t now = n < RETRO_STEP_HITS ? n : RETRO_STEP_HITS;
 		struct tell_req r = { .req = { .apply = tell_apply, .lane = LANE_BULK },
@@ -248,19 +262,25 @@ int retro_tell(struct retro_job *job, const struct retro_task *task, const struc
 				      .task = task,
 				      .hits = hits,
 				      .n = now,
-				      .done = done_of(job),
+				      .after = after,
 				      .ends = ends && now == n };
 
 		/* A client may be waiting for the end of a short job. */
 		if (r.ends)
 			r.req.lane = LANE_API;
 		TRY(commit(job, &r.req, err));
+		if (r.full) { /* it ends as soon as nobody is in it, so that all skips are named */
+			retro_give_up(job, "match_limit", "");
+			return err_set(err, ERR_CLOSED, "the job is full");
+		}
 		if (r.over) {
 			job_ended(job);
-			return ends && now == n ? 0 : err_set(err, ERR_CLOSED, "the job is over");
+			return 0;
 		}
-		hits += now;
-		n -= now;
+		after = r.goes_on_after;
+		if (r.told)
+			hits += r.told;
+		n -= r.told;
 	} while (n);
 	return 0;
 }
@@ -283,6 +303,12 @@ static int end_apply(struct sql_conn *conn, struct write_req *req, struct err *e
 	TRY(retrohunt_is_open(conn, job->id, &live, err));
 	if (!live)
 		return 0; /* it had ended in another way */
+	/* Nobody is in it: its tasks are ours to read. As many as are shown; the rest is counted.
+	 */
+	for (const struct retro_task *t = job->tasks; t; t = t->next) {
+		if (t->state == RETRO_PLANNED)
+			TRY(skips_add(conn, job, t, RETROHUNT_SKIPPED_SHOWN, err));
+	}
 	TRY(retrohunt_row_set_done(conn, job->id, &r->done, err));
 	return retrohunt_row_end(
 		conn, job->id, gave_up ? RETROHUNT_ROW_FINISHED : RETROHUNT_ROW_ABORTED,

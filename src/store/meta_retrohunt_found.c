@@ -110,16 +110,17 @@ int retrohunt_match_rules(struct sql_conn *conn, int64_t job_id, int64_t after, 
 /* ---- Files that were not scanned ---- */
 
 static const char SKIP_ADD[] =
-	"INSERT INTO retrohunt_skipped (job_id, file_id, sha256, reason) "
-	"SELECT ?1, id, sha256, ?3 FROM file WHERE id = ?2 ON CONFLICT (job_id, file_id) "
+	"INSERT INTO retrohunt_skipped (job_id, file_id, sha256, reason, is_failure) "
+	"SELECT ?1, id, sha256, ?3, ?4 FROM file WHERE id = ?2 ON CONFLICT (job_id, file_id) "
 	"DO NOTHING";
 static const char SKIPS[] = "SELECT sha256, reason FROM retrohunt_skipped WHERE job_id = ?1 "
-			    "ORDER BY file_id LIMIT ?2";
+			    "ORDER BY is_failure DESC, file_id LIMIT ?2";
 
 int retrohunt_skip_add(struct sql_conn *conn, int64_t job_id, int64_t file_id, struct str reason,
-		       struct err *err)
+		       bool is_failure, struct err *err)
 {
-	return sql_exec(conn, SKIP_ADD, err, SQL_I64(job_id), SQL_I64(file_id), SQL_TEXT(reason));
+	return sql_exec(conn, SKIP_ADD, err, SQL_I64(job_id), SQL_I64(file_id), SQL_TEXT(reason),
+			SQL_I64(is_failure));
 }
 
 int retrohunt_skips(struct sql_conn *conn, int64_t job_id, uint32_t limit, struct arena *arena,

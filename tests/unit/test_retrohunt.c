@@ -436,6 +436,45 @@ static void a_truncated_pack_is_no_silent_miss(void **state)
 	assert_true(skips[0].reason.n > 0);
 }
 
+/* Among many that are too large, and where the job ends early. */
+static void what_could_not_be_read_is_named_first(void **state)
+{
+	enum {
+		LARGE = 1001
+	}; /* more than a task keeps */
+	struct fixture *f = *state;
+	struct retrohunt_skip *skips;
+	struct retrohunt_job job;
+	struct err err;
+	char path[600];
+	int64_t cut;
+	size_t n;
+
+	f->w->options.hunt_bytes_max = 16;
+	f->w->options.retrohunt_matches_max = FILES;
+	reopen(f, 1);
+	put_many(f, "much too large, all of it", LARGE);
+	put_many(f, "needle", FILES + 1);
+	service_drain(f->w->svc);
+	cut = world_i64(f->w, "SELECT max(pack_offset) FROM file");
+	snprintf(path, sizeof path, "%s/packs/%010lld.pack", f->w->dir,
+		 (long long)world_i64(f->w, "SELECT max(pack) FROM file"));
+	assert_int_equal(truncate(path, cut), 0);
+	for (int full = 0; full < 2; full++) {
+		job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+		assert_string_equal(job.reason, full ? "match_limit" : "skipped_files");
+		assert_false(job.complete);
+		assert_int_equal(job.num_skipped, LARGE + 1);
+		CHECK_OK(retrohunt_skipped(f->w->svc, job.id, 100, f->arena, &skips, &n, &err),
+			 &err);
+		assert_int_equal(n, 100);
+		assert_null(memmem(skips[0].reason.p, skips[0].reason.n, "above", 5));
+		assert_non_null(memmem(skips[1].reason.p, skips[1].reason.n, "above", 5));
+		f->w->options.retrohunt_matches_max = 2;
+		reopen(f, 1);
+	}
+}
+
 /* What had arrived by the snapshot is the job's, though it is analysed later. */
 static void what_waits_at_the_snapshot_is_told_by_the_job_alone(void **state)
 {
@@ -498,6 +537,8 @@ int main(int argc, char **argv)
 						teardown),
 		cmocka_unit_test_setup_teardown(many_containers_are_all_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_truncated_pack_is_no_silent_miss, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(what_could_not_be_read_is_named_first, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(what_waits_at_the_snapshot_is_told_by_the_job_alone,
 						setup, teardown),

@@ -173,13 +173,14 @@ MUST_USE int retrohunt_match_rules(struct sql_conn *conn, int64_t job_id, int64_
 				   struct retrohunt_match_file **ret, size_t *ret_n,
 				   struct err *err);
 
-/* Name a file that was not scanned; idempotent. */
+/* Name a file that was not scanned; `is_failure`: it should have been. Idempotent. */
 MUST_USE int retrohunt_skip_add(struct sql_conn *conn, int64_t job_id, int64_t file_id,
-				struct str reason, struct err *err);
+				struct str reason, bool is_failure, struct err *err);
 struct retrohunt_skip_row {
 	uint8_t sha256[SHA256_BYTES];
 	struct str reason;
 };
+/* Failures first. */
 MUST_USE int retrohunt_skips(struct sql_conn *conn, int64_t job_id, uint32_t limit,
 			     struct arena *arena, struct retrohunt_skip_row **ret, size_t *ret_n,
 			     struct err *err);
