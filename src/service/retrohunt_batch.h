@@ -28,6 +28,7 @@ struct batch {
 	struct retro_job *job;
 	struct retro_task *task;
 	struct arena *arena;
+	struct arena *facts; /* what rules may ask of the items; NULL: nothing */
 	struct batch_item *items;
 	size_t n;
 	unsigned slot; /* of the child, with the job's rules */

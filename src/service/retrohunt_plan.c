@@ -318,6 +318,8 @@ static void task_reset(struct retro_task *task)
 	task->items = NULL;
 	task->item_count = 0;
 	task->item_next = 0;
+	free(STEAL(task->skips));
+	arena_drop(&task->arena);
 	task->skip_count = 0;
 	task->done = (struct retrohunt_done){ 0 };
 }

@@ -14,8 +14,10 @@
 /* Verifying: a batch of files, scanned by the worker's child with the job's rules. */
 
 enum {
-	BATCH_ARENA_MAX = 128 << 20, /* facts of RETRO_BATCH_FILES files, 1 MB each, and hits … */
+	BATCH_ARENA_MAX = 128 << 20, /* hits … */
 	FULL_HITS_BYTES = 96 << 20,  /* … that have a snippet up to here */
+	/* A file's facts, 1 MB, as much again of what `vt` shows, its row and short texts. */
+	FACTS_ARENA_MAX = RETRO_BATCH_FACTS * (3 << 20),
 	COMPILE_ARENA_MAX = 96 << 20,
 	ALONE_NONE = -1,
 };
@@ -115,22 +117,23 @@ static int load_item(struct batch *b, struct sql_conn *conn, struct batch_item *
 	TRY(look_item(b, conn, item, err));
 	if (item->is_left_out)
 		return 0;
-	rc = file_row_by_id(conn, item->item->file_id, b->arena, &row, err);
+	rc = file_row_by_id(conn, item->item->file_id, b->facts, &row, err);
 	item->is_left_out = rc == -ERR_NOT_FOUND;
 	if (item->is_left_out)
 		return 0;
 	TRY(rc);
-	TRY(file_facts_get(conn, row.id, b->arena, &facts, err));
+	TRY(file_facts_get(conn, row.id, b->facts, &facts, err));
 	known = (struct sample_known){ .file = &row,
 				       .identified = row.identified,
 				       .file_type = row.file_type,
 				       .magic = row.magic,
 				       .facts = facts.object,
 				       .tags = facts.tags };
-	item->facts = sample_facts(&known, b->arena);
+	item->facts = sample_facts(&known, b->facts);
 	return 0;
 }
 
+/* After a failure it may be called again: what it had loaded is let go. */
 static int batch_load(struct batch *b, struct err *err)
 {
 	bool facts = b->job->asks_facts;
@@ -140,6 +143,8 @@ static int batch_load(struct batch *b, struct err *err)
 
 	if (!facts && !b->job->start_s && !b->job->end_s)
 		return 0; /* whether they are there is seen when they match */
+	arena_drop(&b->facts);
+	b->facts = arena_new("retrohunt facts", FACTS_ARENA_MAX);
 	TRY(sql_reader_take(&conn, svc->db, err));
 	for (size_t i = 0; i < b->n && rc == 0; i++)
 		rc = facts ? load_item(b, conn, &b->items[i], err)
@@ -447,6 +452,7 @@ void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_ta
 	if (w->child && scan_pending(w->child))
 		retro_child_bury(w); /* given up in the middle */
 	batch_put_packs(b);
+	arena_free(b->facts);
 	if (rc)
 		return;
 	batch_sum(b);
