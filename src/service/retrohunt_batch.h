@@ -54,8 +54,10 @@ bool batch_child(struct batch *b);
  * must end. Rests, so that what wants memory finds some. So many in a row are proof.
  */
 bool batch_is_struck(struct batch *b, int rc);
-/* The item was not scanned, through nobody's harm. */
+/* The item was not scanned, through nobody's harm. `reason` is for the job's owner. */
 void batch_skip(struct batch *b, const struct batch_item *item, const char *reason);
+/* The same where that failed; the owner is told in our words, the log has the error's. */
+void batch_fail(struct batch *b, const struct batch_item *item, const struct err *why);
 /* It harmed the scanner, by itself. */
 void batch_blame(struct batch *b, const struct batch_item *item, const char *reason);
 /* It is decided; `verified`: by the scanner. */

@@ -51,7 +51,7 @@ static void packs_open_all(struct batch *b)
 			item->file = (uint16_t)(b->file_count - 1);
 			continue;
 		}
-		batch_skip(b, item, err.msg);
+		batch_fail(b, item, &err);
 		item_over(b, item, false);
 	}
 }
@@ -114,7 +114,7 @@ static int take_found(struct batch *b, const struct request *r, const struct sca
 		if (rc == -ERR_CLOSED)
 			return err_set(err, ERR_CLOSED, "the job is over");
 		if (rc) {
-			batch_skip(b, item, why.msg);
+			batch_fail(b, item, &why);
 			item_over(b, item, false);
 		}
 	}
@@ -178,7 +178,7 @@ static int request_run(struct batch *b, const struct request *r, unsigned *lost,
 			return err_set(err, ERR_CLOSED, "the job is over");
 	}
 	REQUIRE(rc == -ERR_DIED || rc == -ERR_TIMEOUT);
-	accuse(b, r, rc, cause.msg, lost);
+	accuse(b, r, rc, scan_child_cause(b->w->child), lost);
 	return 0;
 }
 
@@ -207,7 +207,7 @@ static int alone_run(struct batch *b, struct batch_item *item, struct err *err)
 	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
 		if (batch_is_struck(b, rc))
 			return 0; /* once more, if at all */
-		batch_blame(b, item, cause.msg);
+		batch_blame(b, item, scan_child_cause(b->w->child));
 		item_over(b, item, false);
 		return 0;
 	}
@@ -216,7 +216,7 @@ static int alone_run(struct batch *b, struct batch_item *item, struct err *err)
 	if (rc == -ERR_CLOSED)
 		return err_set(err, ERR_CLOSED, "the job is over");
 	if (rc)
-		batch_skip(b, item, cause.msg);
+		batch_fail(b, item, &cause);
 	item_over(b, item, rc == 0);
 	return 0;
 }

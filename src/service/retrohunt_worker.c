@@ -164,6 +164,15 @@ void batch_skip(struct batch *b, const struct batch_item *item, const char *reas
 	lock_drop(&e->lock);
 }
 
+void batch_fail(struct batch *b, const struct batch_item *item, const struct err *why)
+{
+	log_event(LOG_WARN, "retrohunt_file_failed", LOG_Z("job", b->job->name),
+		  LOG_I64("file", item->item->file_id), LOG_Z("error", why->msg));
+	batch_skip(b, item,
+		   why->kind == ERR_INVALID ? "the scanner gave up on it"
+					    : "its bytes could not be read");
+}
+
 /* The file harmed the scanner, by itself. */
 void batch_blame(struct batch *b, const struct batch_item *item, const char *reason)
 {
@@ -296,7 +305,7 @@ static bool batch_send(struct batch *b, struct err *err)
 		if (rc) {
 			if (scan_pending(b->w->child))
 				break;
-			batch_skip(b, item, err->msg);
+			batch_fail(b, item, err);
 			batch_count(b, item, false);
 			b->done = ++b->sent;
 			continue;
@@ -331,7 +340,7 @@ static int batch_recv(struct batch *b, struct err *err)
 	int rc = scan_recv(b->w->child, &b->w->result, &cause);
 
 	if (rc == -ERR_DIED || rc == -ERR_TIMEOUT) {
-		batch_accuse(b, rc, cause.msg);
+		batch_accuse(b, rc, scan_child_cause(b->w->child));
 		retro_child_bury(b->w);
 		b->sent = b->done;
 		return 0;
@@ -344,7 +353,7 @@ static int batch_recv(struct batch *b, struct err *err)
 			return err_set(err, ERR_CLOSED, "the job is over");
 	}
 	if (rc)
-		batch_skip(b, item, cause.msg);
+		batch_fail(b, item, &cause);
 	batch_count(b, item, rc == 0);
 	if (b->alone == (ptrdiff_t)b->done)
 		b->alone = ALONE_NONE;

@@ -475,6 +475,40 @@ static void what_could_not_be_read_is_named_first(void **state)
 	}
 }
 
+/* What the owner is told of it names no pack. */
+static void a_pack_that_is_gone_is_said_in_plain_words(void **state)
+{
+	static const char *const rows[] = {
+		RULE("needle"),
+		"import \"vt\" rule found { condition: vt.metadata.file_size > 0 }",
+	};
+	struct fixture *f = *state;
+	struct err err;
+	char path[600];
+	size_t n;
+
+	put_many(f, "needle", FILES);
+	snprintf(path, sizeof path, "%s/packs/%010lld.pack", f->w->dir,
+		 (long long)world_i64(f->w, "SELECT max(pack) FROM file"));
+	service_drain(f->w->svc);
+	service_close(f->w->svc);
+	assert_int_equal(unlink(path), 0);
+	world_open(f->w);
+	CHECK_OK(user_authenticate(f->w->svc, str_of(f->key), &f->ann, &err), &err);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct retrohunt_job job =
+			run(f, (struct retrohunt_new){ .rules = str_of(rows[i]) });
+		struct retrohunt_skip *skips;
+
+		assert_string_equal(job.reason, "skipped_files");
+		CHECK_OK(retrohunt_skipped(f->w->svc, job.id, FILES, f->arena, &skips, &n, &err),
+			 &err);
+		assert_int_equal(n, FILES);
+		for (size_t k = 0; k < n; k++)
+			assert_true(str_eq(skips[k].reason, STR("its bytes could not be read")));
+	}
+}
+
 /* What had arrived by the snapshot is the job's, though it is analysed later. */
 static void what_waits_at_the_snapshot_is_told_by_the_job_alone(void **state)
 {
@@ -539,6 +573,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(a_truncated_pack_is_no_silent_miss, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(what_could_not_be_read_is_named_first, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_pack_that_is_gone_is_said_in_plain_words, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(what_waits_at_the_snapshot_is_told_by_the_job_alone,
 						setup, teardown),
