@@ -18,7 +18,8 @@ JOBS = "/intelligence/retrohunt_jobs"
 DATES = re.compile(r"(?:.*_date|date|last_login|user_since)$")  # vt-py: Object.from_dict
 TEXT_PATHS = ("/healthz", "/readyz", "/metrics")
 # The only numbers with a fraction; vt-go reads all others by GetInt64.
-FRACTIONS = {"rate_limited_ratio", "progress", "entropy", "chi2", "probability", "confidence", "similarity_score"}
+FRACTIONS = {"rate_limited_ratio", "progress", "entropy", "chi2", "probability", "confidence", "similarity_score",
+             "seconds"}  # of an estimate, which VirusTotal has not
 
 
 class Fraction(float):

@@ -153,6 +153,42 @@ def test_matching_files_come_in_pages(api):
     assert_error(api.get(path, params={"cursor": "nonsense"}), 400, "BadRequestError")
 
 
+def test_projection_relationships_and_descriptors(api):
+    """Every answer about jobs takes the parameters that all of the API takes."""
+    mark = marker()
+    files = fill(api, mark, 3)
+    job, _ = run(api, rules_for(mark))
+    path = f"{PATH}/{job['id']}"
+    shown = {"attributes": "status,corpus", "exclude_attributes": "corpus", "relationships": "owner,matching_files",
+             "relationship_attributes": "md5"}
+    one = api.get(path, params=shown).json()["data"]
+    assert one["attributes"] == {"status": "finished"}
+    assert one["relationships"]["owner"]["data"]["type"] == "user"
+    assert {item["id"] for item in one["relationships"]["matching_files"]["data"]} == files
+    assert all(set(item["attributes"]) == {"md5"} for item in one["relationships"]["matching_files"]["data"])
+    listed = api.get(PATH, params={**shown, "limit": 1}).json()["data"]
+    assert listed == [one]
+    bare, = api.get(PATH, params={"descriptors_only": "true", "limit": 1}).json()["data"]
+    assert (bare["id"], bare["type"], "attributes" in bare) == (job["id"], "retrohunt_job", False)
+    asked = {"attributes": "md5,size", "exclude_attributes": "size", "relationships": "analyses",
+             "relationship_attributes": "status"}
+    whole = api.get(f"{path}/matching_files", params=asked).json()["data"]
+    assert {item["id"] for item in whole} == files
+    for item in whole:
+        assert set(item["attributes"]) == {"md5"}
+        assert item["relationships"]["analyses"]["data"][0]["attributes"] == {"status": "completed"}
+    for route in (f"{path}/relationships/matching_files", f"{path}/relationship/matching_files"):
+        found, cursor = [], ""
+        while cursor is not None:
+            page = api.get(route, params={"limit": 2, "cursor": cursor, **asked}).json()
+            assert all("attributes" not in item for item in page["data"])
+            found += [item["id"] for item in page["data"]]
+            cursor = page["meta"].get("cursor")
+        assert sorted(found) == sorted(files)
+    bare = api.get(f"{path}/matching_files", params={"descriptors_only": "true", "limit": 2, "cursor": ""}).json()["data"]
+    assert len(bare) == 2 and all("attributes" not in item for item in bare)
+
+
 def test_matches_are_in_the_stream(api):
     mark = marker()
     sha256 = api.hunt(f"0123456789abcdef {mark}".encode())
