@@ -46,10 +46,27 @@ static bool has_room(struct corpus *c)
 	return !full;
 }
 
+static int build(struct corpus *c, bool *ret_did, struct err *err)
+{
+	int64_t now_us = clock_mono_us(c->svc->clock);
+	int rc;
+
+	*ret_did = false;
+	if (now_us < c->build_retry_us)
+		return 0;
+	rc = corpus_build_step(c, ret_did, err);
+	c->build_failure = (struct err){ .kind = ERR_NONE };
+	if (rc != -ERR_CORRUPT)
+		return rc;
+	c->build_failure = *err;
+	c->build_retry_us = now_us + RETRY_S * INT64_C(1000000);
+	return 0;
+}
+
 /* What came in first: it is scanned sample by sample until it is in a segment. */
 static int work(struct corpus *c, bool *ret_did, struct err *err)
 {
-	TRY(corpus_build_step(c, ret_did, err));
+	TRY(build(c, ret_did, err));
 	if (!*ret_did)
 		TRY(corpus_rebuild_step(c, ret_did, err));
 	if (!*ret_did)
@@ -68,18 +85,18 @@ int corpus_failure(struct corpus *c, struct err *err)
 }
 
 /* Said when it begins and when it is over. */
-static void note_outcome(struct corpus *c, int rc, const struct err *err)
+static void note_outcome(struct corpus *c, const struct err *failure)
 {
-	bool had;
+	bool has = failure->kind != ERR_NONE, had;
 
 	lock_take(&c->lock);
 	had = c->failure.kind != ERR_NONE;
-	c->failure = rc ? *err : (struct err){ .kind = ERR_NONE };
+	c->failure = *failure;
 	lock_drop(&c->lock);
-	if (rc && !had)
-		log_event(LOG_ERROR, "index_failed", LOG_Z("error", err->msg),
+	if (has && !had)
+		log_event(LOG_ERROR, "index_failed", LOG_Z("error", failure->msg),
 			  LOG_I64("again_in_s", RETRY_S));
-	else if (!rc && had)
+	else if (!has && had)
 		log_event(LOG_INFO, "index_goes_on",
 			  LOG_I64("segments", metric_get(METRIC_index_segments)));
 }
@@ -101,7 +118,7 @@ static bool step(struct corpus *c)
 		corpus_rebuild_drop(c);
 		c->retry_us = now_us + RETRY_S * INT64_C(1000000);
 	}
-	note_outcome(c, rc, &err);
+	note_outcome(c, rc ? &err : &c->build_failure);
 	return rc == 0 && did;
 }
 

@@ -261,6 +261,21 @@ static int add_one(struct segment_writer *w, struct build_file *f, const uint64_
 	return segment_writer_add(w, &doc, STEAL(f->sig), features, has_features ? n : 0, err);
 }
 
+/* What cannot be read is not known: predicates on it are true. */
+static int features_get(struct sql_conn *conn, int64_t file_id, uint32_t *ret_version,
+			uint64_t *ret, size_t *ret_n, struct err *err)
+{
+	int rc = file_features_get(conn, file_id, ret_version, ret, ret_n, err);
+
+	if (rc != -ERR_CORRUPT)
+		return rc;
+	log_event(LOG_WARN, "index_features_unreadable", LOG_I64("file", file_id),
+		  LOG_Z("error", err->msg));
+	*ret_version = 0;
+	*ret_n = 0;
+	return 0;
+}
+
 static int add_all(struct build *b, struct sql_conn *conn, struct segment_writer *w,
 		   uint32_t version, struct err *err)
 {
@@ -270,7 +285,7 @@ static int add_all(struct build *b, struct sql_conn *conn, struct segment_writer
 		uint32_t has_version;
 		size_t n;
 
-		TRY(file_features_get(conn, b->files[i].row.id, &has_version, features, &n, err));
+		TRY(features_get(conn, b->files[i].row.id, &has_version, features, &n, err));
 		TRY(add_one(w, &b->files[i], features, n, version && has_version == version, err));
 	}
 	return 0;

@@ -77,7 +77,10 @@ struct corpus {
 	int64_t waiting_us; /* … since then (monotonic) */
 	int64_t looked_us;  /* when it was last looked whether what waits fills a segment */
 	int64_t retry_us;   /* nothing is written before */
-	bool is_full;       /* the disk; and it was said */
+	/* A row of a file that waits is damaged: what is in segments is worked on meanwhile. */
+	struct err build_failure; /* kind ERR_NONE: none is */
+	int64_t build_retry_us;   /* nothing is built before */
+	bool is_full;             /* the disk; and it was said */
 	struct corpus_rebuild rebuild;
 };
 

@@ -152,6 +152,67 @@ static void features_of_the_present_version_are_indexed(void **state)
 	corpus_snapshot_free(s);
 }
 
+/* One row that is damaged does not keep the others out of the index. */
+static void features_that_cannot_be_read_are_not_known(void **state)
+{
+	const uint32_t version = ((struct corpus_world *)*state)->w->options.index.features_version;
+	struct corpus_world *v = *state;
+	struct corpus_snapshot *s;
+	uint32_t doc;
+
+	upload_some(v, 1, 3);
+	for (int64_t id = 1; id <= 3; id++)
+		put_feature(v, id, version, 77);
+	world_exec(v->w,
+		   "UPDATE file_features SET features = zeroblob(8 * 65536) WHERE file_id = 2",
+		   NULL);
+	log_set_sink(no_log, NULL);
+	let_wait(v);
+	wait_list(v, "1-3");
+	log_set_sink(NULL, NULL);
+	s = corpus_snapshot_take(v->w->svc);
+	for (int64_t id = 1; id <= 3; id++) {
+		assert_true(segment_doc_find(s->segments[0]->seg, id, &doc));
+		assert_int_equal(segment_flags(s->segments[0]->seg)[doc],
+				 id == 2 ? SEGMENT_DOC_NO_FEATURES : 0);
+	}
+	corpus_snapshot_free(s);
+}
+
+/* Nor does it keep what is in segments from being built anew. */
+static void a_damaged_row_stops_building_alone(void **state)
+{
+	struct corpus_world *v = *state;
+	struct corpus_snapshot *s;
+	struct err err;
+
+	upload_some(v, 1, 3);
+	let_wait(v);
+	wait_list(v, "1-3");
+	log_set_sink(no_log, NULL);
+	upload(v, 4, NULL);
+	world_exec(v->w, "PRAGMA ignore_check_constraints = ON", NULL);
+	world_exec(v->w, "UPDATE file SET sha256 = x'00' WHERE id = 4", NULL);
+	world_exec(v->w, "PRAGMA ignore_check_constraints = OFF", NULL);
+	for (int ms = 0; corpus_failure(v->w->svc->corpus, &err) == 0; ms++) {
+		assert_true(ms < DEADLINE_MS);
+		corpus_wake(v->w->svc);
+		poll(NULL, 0, 1);
+	}
+	assert_string_equal(err.msg, "the SHA-256 of file 4 has 1 bytes");
+	s = corpus_snapshot_take(v->w->svc);
+	s->segments[0]->is_damaged = true;
+	corpus_snapshot_free(s);
+	for (int ms = 0; world_i64(v->w, "SELECT max(id) FROM segment") != 2; ms++) {
+		assert_true(ms < DEADLINE_MS / 4);
+		clock_fake_advance(&v->w->clock, 10 * 1000000);
+		corpus_wake(v->w->svc);
+		poll(NULL, 0, 1);
+	}
+	assert_int_equal(corpus_failure(v->w->svc->corpus, &err), -ERR_CORRUPT);
+	log_set_sink(NULL, NULL);
+}
+
 /* ---- Restarts ---- */
 
 static void segments_live_through_a_restart_and_garbage_does_not(void **state)
@@ -374,6 +435,8 @@ int main(int argc, char **argv)
 		TEST(parts_are_segments_and_holes),
 		TEST(files_wait_for_their_analysis_and_for_each_other),
 		TEST(features_of_the_present_version_are_indexed),
+		TEST(features_that_cannot_be_read_are_not_known),
+		TEST(a_damaged_row_stops_building_alone),
 		TEST(nothing_is_written_below_the_disk_reserve),
 		TEST(segments_live_through_a_restart_and_garbage_does_not),
 		TEST(lost_segments_are_built_again),
