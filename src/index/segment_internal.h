@@ -58,9 +58,6 @@ static inline const uint8_t *segment_row_whole(const struct segment *seg,
 	return &segment_small_rows[*p >> (bit % 8) & ((1u << m->row_bits) - 1)];
 }
 
-/* The section at an offset of the file, for messages. */
-const char *segment_section_at(const struct segment *seg, uint64_t at);
-
 /* Parse blocks and matrices and check all that is computed with later. */
 MUST_USE int segment_validate(struct segment *seg, struct err *err);
 

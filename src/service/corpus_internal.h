@@ -40,7 +40,7 @@ struct corpus_segment {
 	struct segment_row row;
 	_Atomic uint64_t *dead; /* owned; by document */
 	_Atomic uint32_t dead_count;
-	_Atomic bool is_damaged; /* some of its rows are: its row is to be made stale */
+	_Atomic bool is_damaged; /* some of its pages are: its row is to be made stale */
 	_Atomic bool is_stale;   /* to be built anew */
 };
 
@@ -92,11 +92,9 @@ MUST_USE int corpus_failure(struct corpus *c, struct err *err);
 void corpus_give_way(void);
 
 /* ---- corpus_list.c ---- */
-/* Takes `seg` over; one reference for the caller. Damage of its rows is noted from now on. */
+/* Takes `seg` over; one reference for the caller. Damage of its pages is noted from now on. */
 struct corpus_segment *corpus_segment_new(struct corpus *c, const struct segment_row *row,
 					  struct segment *seg);
-/* Say that a page is damaged, and have the segment built anew. Any thread. */
-void corpus_segment_damaged(struct corpus_segment *s, const char *section, uint64_t offset);
 struct corpus_segment *corpus_segment_ref(struct corpus_segment *s);
 struct corpus_segment *corpus_segment_unref(struct corpus_segment *s); /* NULL is fine */
 void corpus_segment_kill(struct corpus_segment *s, int64_t file_id);   /* the file is removed */

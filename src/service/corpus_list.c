@@ -6,23 +6,20 @@
 
 /* ---- A segment ---- */
 
-void corpus_segment_damaged(struct corpus_segment *s, const char *section, uint64_t offset)
+/* Have it built anew. Any thread, once for each page. */
+static void page_damaged(struct segment *seg, uint64_t offset, void *arg)
 {
+	struct corpus_segment *s = arg;
 	struct corpus *c = s->corpus;
 	char path[CORPUS_PATH_BYTES];
 
 	corpus_path(path, s->row.id);
-	log_event(LOG_ERROR, "segment_damaged", LOG_Z("file", path), LOG_Z("section", section),
+	log_event(LOG_ERROR, "segment_damaged", LOG_Z("file", path),
+		  LOG_Z("section", segment_section_at(seg, offset)),
 		  LOG_I64("offset", (int64_t)offset));
 	metric_add(METRIC_index_damaged_pages_total, 1);
 	atomic_store(&s->is_damaged, true);
 	corpus_wake(c->svc);
-}
-
-static void rows_damaged(struct segment *seg, uint64_t offset, void *arg)
-{
-	(void)seg;
-	corpus_segment_damaged(arg, "rows", offset);
 }
 
 struct corpus_segment *corpus_segment_new(struct corpus *c, const struct segment_row *row,
@@ -36,7 +33,7 @@ struct corpus_segment *corpus_segment_new(struct corpus *c, const struct segment
 	s->row = *row;
 	s->is_stale = row->is_stale;
 	s->dead = mem_must_zalloc(((size_t)segment_docs(seg) / 64 + 1) * sizeof *s->dead);
-	segment_on_damage(seg, rows_damaged, s);
+	segment_on_damage(seg, page_damaged, s);
 	return s;
 }
 

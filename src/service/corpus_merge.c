@@ -226,37 +226,33 @@ static int merge(struct corpus *c, struct corpus_segment *const *ins, size_t n, 
 	return rc;
 }
 
-struct check {
-	struct corpus *corpus;
-	struct corpus_segment *segment;
-};
-
 static void bad_page(const char *section, uint64_t offset, void *arg)
 {
-	corpus_segment_damaged(((const struct check *)arg)->segment, section, offset);
+	(void)section;
+	(void)offset;
+	/* It was said when the page was found. */
+	atomic_store(&((struct corpus_segment *)arg)->is_damaged, true);
 }
 
 static bool check_goes_on(uint64_t bytes, void *arg)
 {
 	(void)bytes;
-	return !corpus_stops(((const struct check *)arg)->corpus);
+	return !corpus_stops(((const struct corpus_segment *)arg)->corpus);
 }
 
 /*
  * After a merge that failed with ERR_CORRUPT. 0: a damaged input was found, which is built
  * anew from its samples. If all are whole it would fail again: *err stays the merge's.
  */
-static int check_inputs(struct corpus *c, struct corpus_segment *const *ins, size_t n,
-			struct err *err)
+static int check_inputs(struct corpus_segment *const *ins, size_t n, struct err *err)
 {
 	bool any = false;
 
 	for (size_t i = 0; i < n; i++) {
 		struct corpus_segment *s = ins[i];
-		struct check check = { c, s };
 
 		if (!atomic_load(&s->is_damaged))
-			TRY(segment_check(s->seg, bad_page, check_goes_on, &check, err));
+			TRY(segment_check(s->seg, bad_page, check_goes_on, s, err));
 		any = any || atomic_load(&s->is_damaged);
 	}
 	return any ? 0 : -ERR_CORRUPT;
@@ -285,7 +281,7 @@ int corpus_merge_step(struct corpus *c, bool *ret_did, struct err *err)
 	if (n)
 		rc = merge(c, list->segments + first, n, ret_did, err);
 	if (rc == -ERR_CORRUPT)
-		rc = check_inputs(c, list->segments + first, n, err);
+		rc = check_inputs(list->segments + first, n, err);
 	corpus_snapshot_free(list);
 	return rc;
 }

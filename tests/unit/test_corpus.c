@@ -344,6 +344,46 @@ static void damaged_rows_are_noted_and_the_segment_built_anew(void **state)
 	wait_files(v, 1);
 }
 
+static _Atomic unsigned said_features;
+
+static void note_features(enum log_level level, struct str line, void *arg)
+{
+	(void)level;
+	(void)arg;
+	said_features += memmem(line.p, line.n, "\"section\":\"features\"", 20) != NULL;
+}
+
+static void damaged_features_are_called_so(void **state)
+{
+	const uint32_t version = ((struct corpus_world *)*state)->w->options.index.features_version;
+	struct corpus_world *v = *state;
+	struct corpus_snapshot *s;
+	uint8_t header[256];
+	char path[600];
+	uint32_t docs[4], n;
+	struct err err;
+	int fd;
+
+	upload_some(v, 1, 3);
+	put_feature(v, 2, version, UINT64_MAX / 3);
+	let_wait(v);
+	wait_list(v, "1-3");
+	the_only_segment(v, path);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(read(fd, header, sizeof header), sizeof header);
+	close(fd);
+	flip(path, (off_t)header[96 + 16 * 5 + 1] << 8 | (off_t)header[96 + 16 * 5 + 2] << 16);
+	said_features = 0;
+	log_set_sink(note_features, NULL);
+	s = corpus_snapshot_take(v->w->svc);
+	assert_int_equal(segment_feature(s->segments[0]->seg, UINT64_MAX / 3, docs, COUNT_OF(docs),
+					 &n, &err),
+			 -ERR_CORRUPT);
+	log_set_sink(NULL, NULL);
+	corpus_snapshot_free(s);
+	assert_int_equal(said_features, 1);
+}
+
 /* ---- Faults ---- */
 
 /* The n-th allocation of a size from outside fails, once. */
@@ -441,6 +481,7 @@ int main(int argc, char **argv)
 		TEST(segments_live_through_a_restart_and_garbage_does_not),
 		TEST(lost_segments_are_built_again),
 		TEST(damaged_rows_are_noted_and_the_segment_built_anew),
+		TEST(damaged_features_are_called_so),
 		TEST(every_write_fails_once),
 		TEST(every_allocation_fails_once),
 #undef TEST

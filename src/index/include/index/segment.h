@@ -134,6 +134,8 @@ bool segment_row_is_near(const struct segment *seg, const struct segment_matrix 
 /* Set before the segment is shared. Any thread may call it. */
 void segment_on_damage(struct segment *seg,
 		       void (*damaged)(struct segment *seg, uint64_t offset, void *arg), void *arg);
+/* The section at an offset of the file, for messages. */
+const char *segment_section_at(const struct segment *seg, uint64_t at);
 /* Pages found damaged so far: of rows, or of features. */
 uint64_t segment_damaged_pages(const struct segment *seg);
 
