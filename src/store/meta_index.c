@@ -23,12 +23,16 @@ static const char SEGMENT_BEFORE[] =
 	"SELECT last_id FROM segment WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1";
 static const char STALE_ONE[] = "UPDATE segment SET stale = 1 WHERE id = ?1 AND stale = 0";
 static const char STALE_ALL[] = "UPDATE segment SET stale = 1 WHERE stale = 0";
-static const char SEGMENT_STALE[] = "SELECT stale FROM segment WHERE id = ?1";
+static const char SEGMENT_STALE[] = "SELECT stale, first_id, last_id FROM segment WHERE id = ?1";
 static const char STALE_COUNT[] =
 	"SELECT count(*), coalesce(sum(sample_bytes), 0) FROM segment WHERE stale = 1";
 static const char DELETED[] = "SELECT file_id FROM segment_deleted WHERE file_id >= ?1 "
 			      "AND file_id <= ?2 ORDER BY file_id LIMIT ?3";
 static const char DELETED_FORGET[] = "DELETE FROM segment_deleted WHERE file_id = ?1";
+static const char DELETED_UNCOVERED[] =
+	"DELETE FROM segment_deleted WHERE file_id >= ?1 AND file_id <= ?2 AND coalesce(("
+	"SELECT s.last_id FROM segment s WHERE s.first_id <= segment_deleted.file_id "
+	"ORDER BY s.first_id DESC LIMIT 1), 0) < file_id";
 static const char FILES[] =
 	"SELECT f.id, f.sha256, f.pack, f.pack_offset, f.size, f.first_submission_s, "
 	"coalesce(f.file_type, 0), f.corpus = 'goodware', f.file_type IS NULL AND EXISTS ("
@@ -149,7 +153,9 @@ static int deleted_settle(struct sql_conn *conn, const struct segment_change *ch
 	return 0;
 }
 
-static int segment_row_remove(struct sql_conn *conn, int64_t id, bool *ret_stale, struct err *err)
+/* *went grows by its range, and is stale if it was. */
+static int segment_row_remove(struct sql_conn *conn, int64_t id, struct segment_row *went,
+			      struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
 	bool row;
@@ -158,7 +164,11 @@ static int segment_row_remove(struct sql_conn *conn, int64_t id, bool *ret_stale
 	TRY(sql_next(&q, &row, err));
 	if (!row)
 		return err_set(err, ERR_NOT_FOUND, "segment %lld is gone", (long long)id);
-	*ret_stale = sql_i64(&q, 0) != 0;
+	went->is_stale = went->is_stale || sql_i64(&q, 0) != 0;
+	if (!went->first_id || sql_i64(&q, 1) < went->first_id)
+		went->first_id = sql_i64(&q, 1);
+	if (sql_i64(&q, 2) > went->last_id)
+		went->last_id = sql_i64(&q, 2);
 	sql_end(&q);
 	return sql_exec(conn, SEGMENT_REMOVE, err, SQL_I64(id));
 }
@@ -166,18 +176,19 @@ static int segment_row_remove(struct sql_conn *conn, int64_t id, bool *ret_stale
 int segment_rows_change(struct sql_conn *conn, const struct segment_change *change, bool *ret_stale,
 			struct err *err)
 {
-	bool is_stale = false;
+	struct segment_row went = { .first_id = 0 };
+	bool is_stale;
 
-	for (size_t i = 0; i < change->out_count; i++) {
-		bool was_stale;
-
-		TRY(segment_row_remove(conn, change->outs[i], &was_stale, err));
-		is_stale = is_stale || (was_stale && change->is_merge);
-	}
+	for (size_t i = 0; i < change->out_count; i++)
+		TRY(segment_row_remove(conn, change->outs[i], &went, err));
+	is_stale = went.is_stale && change->is_merge;
 	for (size_t i = 0; i < change->in_count; i++) {
 		TRY(segment_row_add(conn, &change->ins[i], is_stale, err));
 		TRY(deleted_settle(conn, change, i, err));
 	}
+	if (change->out_count)
+		TRY(sql_exec(conn, DELETED_UNCOVERED, err, SQL_I64(went.first_id),
+			     SQL_I64(went.last_id)));
 	*ret_stale = is_stale;
 	return 0;
 }

@@ -265,6 +265,26 @@ static void removed_files_are_forgotten_with_their_segment(void **state)
 	deleted_are(w, 1, 10, "6 8");
 }
 
+/* Also where nothing comes: all of it was removed, or its end was. */
+static void removed_files_are_forgotten_with_their_range(void **state)
+{
+	struct world *w = *state;
+	const struct segment_row one = segment(1, 1, 6), two = segment(2, 7, 10);
+	const struct segment_row shorter = segment(3, 1, 4);
+	const int64_t outs[] = { 1 }, last[] = { 3 };
+	struct err err;
+
+	add_files(w, 10);
+	CHECK_OK(change(w, NULL, 0, &one, 1, &err), &err);
+	CHECK_OK(change(w, NULL, 0, &two, 1, &err), &err);
+	for (int64_t id = 4; id <= 7; id++)
+		remove_file(w, id);
+	CHECK_OK(change(w, outs, 1, &shorter, 1, &err), &err);
+	deleted_are(w, 1, 10, "4 7");
+	CHECK_OK(change(w, last, 1, NULL, 0, &err), &err);
+	deleted_are(w, 1, 10, "7");
+}
+
 /* More than are looked at together. */
 static void many_removed_files(void **state)
 {
@@ -489,6 +509,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ids_are_never_given_out_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(segments_come_and_go_by_range, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(removed_files_are_forgotten_with_their_segment,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(removed_files_are_forgotten_with_their_range,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_removed_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(segments_to_be_built_anew, set_up, tear_down),

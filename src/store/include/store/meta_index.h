@@ -46,8 +46,8 @@ struct segment_change {
 	void *arg;
 };
 /*
- * Make the change. Removed files in the new ranges that no segment has any more are
- * forgotten. *ret_stale: what comes is to be built anew, as one it was merged of was.
+ * Make the change. Removed files in the ranges that come and that go that no segment has any more
+ * are forgotten. *ret_stale: what comes is to be built anew, as one it was merged of was.
  * ERR_NOT_FOUND: one that goes is gone already. ERR_EXISTS: a range that comes would
  * overlap one that stays.
  */
