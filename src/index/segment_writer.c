@@ -95,12 +95,25 @@ static int doc_check(const struct segment_writer *w, const struct segment_doc *d
 	return 0;
 }
 
+static int features_room(struct segment_writer *w, size_t n, struct err *err)
+{
+	size_t cap = 2 * w->features_cap + n;
+	uint64_t *grown;
+
+	if (w->features_n + n <= w->features_cap)
+		return 0;
+	TRY(mem_try_array((void **)&grown, cap, sizeof *grown, err));
+	if (w->features_n)
+		memcpy(grown, w->features, w->features_n * sizeof *grown);
+	free(w->features);
+	w->features = grown;
+	w->features_cap = cap;
+	return 0;
+}
+
 static void features_add(struct segment_writer *w, const uint64_t *features, size_t n)
 {
-	if (w->features_n + n > w->features_cap) {
-		w->features_cap = 2 * w->features_cap + n;
-		mem_must_grow((void **)&w->features, w->features_cap, sizeof *w->features);
-	}
+	REQUIRE(w->features_n + n <= w->features_cap);
 	for (size_t i = 0; i < n; i++)
 		w->features[w->features_n++] = features[i] >> SOURCE_BITS << SOURCE_BITS | w->n;
 }
@@ -112,6 +125,7 @@ int segment_writer_add(struct segment_writer *w, const struct segment_doc *doc,
 	AUTO(signature_drop) struct signature *sig = sig_given;
 
 	TRY(doc_check(w, doc, sig, features_n, err));
+	TRY(features_room(w, features_n, err));
 	if (w->n == w->cap) {
 		w->cap = w->cap ? w->cap + w->cap / 2 : 256;
 		mem_must_grow((void **)&w->sources, w->cap, sizeof *w->sources);

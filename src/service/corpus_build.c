@@ -53,10 +53,13 @@ static void build_drop(struct build *b)
 
 /* ---- Which files ---- */
 
-/* A signature takes at most half of its sample's bytes. */
+/*
+ * A signature takes at most half of its sample's bytes. Features are in a list that grows
+ * by doubling and, while they are sorted, in two more of their length.
+ */
 static uint64_t memory_of(const struct index_file *row)
 {
-	return row->at.len / 2 + row->features_bytes + BUILD_DOC_BYTES;
+	return row->at.len / 2 + 4 * row->features_bytes + BUILD_DOC_BYTES;
 }
 
 /* true: the next one would not fit, or is not ready. */
