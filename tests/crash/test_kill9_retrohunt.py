@@ -232,4 +232,5 @@ def check_all(world, resumed):
     assert not server.new_errors()
     print(f"{len(world.acknowledged)} files acknowledged, {len(world.gone)} removed, {len(world.jobs)} jobs, killed under {resumed} of them, "
           f"{segments} segments, merged {merged} deep")
-    assert len(world.acknowledged) > 5 * ROUNDS and len(named) > ROUNDS // 5 and resumed > 0 and segments
+    assert len(world.acknowledged) > 5 * ROUNDS and len(named) > ROUNDS // 5 and segments
+    assert resumed or ROUNDS < 50  # by luck in a short run
