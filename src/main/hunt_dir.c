@@ -70,13 +70,11 @@ struct walker {
 };
 
 /* What is known of the end, and a look at Ctrl-C. */
-static void tick(struct walker *w) MUST_HOLD(&w->h->lock)
+static void tick(struct hunt_dir *h, const struct ingest_count *all) MUST_HOLD(&h->lock)
 {
-	struct hunt_dir *h = w->h;
-
-	if (w->count.over) {
-		h->numbers.files_all = w->count.files;
-		h->numbers.bytes_all = w->count.bytes;
+	if (all->over) {
+		h->numbers.files_all = all->files;
+		h->numbers.bytes_all = all->bytes;
 	}
 	if (!h->stopped)
 		hunt_view_tick(h->view, &h->numbers);
@@ -94,10 +92,10 @@ static void push(struct walker *w)
 	struct hunt_batch *b = STEAL(w->batch);
 
 	lock_take(&h->lock);
-	tick(w);
+	tick(h, &w->count);
 	while (h->queued >= QUEUED_FOR_EACH * w->workers && !h->stopped) {
 		(void)cond_wait_ms(&h->changed, &h->lock, TICK_MS);
-		tick(w);
+		tick(h, &w->count);
 	}
 	if (!h->stopped) {
 		*h->last = b;
@@ -196,7 +194,7 @@ static void walk_all(struct walker *w)
 	cond_broadcast(&h->changed);
 	while (h->running > 0) {
 		(void)cond_wait_ms(&h->changed, &h->lock, TICK_MS);
-		tick(w);
+		tick(h, &w->count);
 	}
 	lock_drop(&h->lock);
 }

@@ -446,7 +446,8 @@ static void test_order(void **state)
 	before = files_in(m);
 	assert_int_equal(segment_merge(m->w.io, segs, 2, "x", NULL, &bytes, &err), -ERR_INVALID);
 	assert_non_null(strstr(err.msg, "segment 'low' begins at file 10"));
-	segs[1] = (segment_unref(segs[1]), segment_ref(segs[0]));
+	segment_unref(segs[1]);
+	segs[1] = segment_ref(segs[0]);
 	assert_int_equal(segment_merge(m->w.io, segs, 2, "x", NULL, &bytes, &err), -ERR_INVALID);
 	assert_int_equal(files_in(m), before);
 	parts_drop(segs, 2);

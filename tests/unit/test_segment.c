@@ -604,7 +604,7 @@ static void test_cut(void **state)
 		if (to < 4000)
 			to += 300;
 	}
-	p = (mem_must_grow((void **)&p, n + 1, 1), p);
+	mem_must_grow((void **)&p, n + 1, 1);
 	p[n] = 0;
 	file_store(&c->w, "cut.seg", p, n + 1);
 	assert_int_equal(segment_open(&seg, c->w.io, "cut.seg", &err), -ERR_CORRUPT);
