@@ -22,6 +22,11 @@ FRACTIONS = {"rate_limited_ratio", "progress", "entropy", "chi2", "probability",
              "seconds"}  # of an estimate, which VirusTotal has not
 
 
+def is_projected(exchange):
+    """Did the client ask for some of the attributes, or for none?"""
+    return re.search(r"\b(?:attributes|exclude_attributes|descriptors_only)=", exchange.query) is not None
+
+
 class Fraction(float):
     """A number that was written with a point or an exponent."""
 
@@ -235,7 +240,7 @@ def test_09_jobs_have_a_status_and_a_progress(traffic):
     jobs = 0
     for exchange, value in successes(traffic):
         for item in objects(value):
-            if item["type"] == "retrohunt_job" and "attributes" in item:
+            if item["type"] == "retrohunt_job" and "attributes" in item and not is_projected(exchange):
                 jobs += 1
                 attributes = item["attributes"]
                 assert attributes["status"] in ("starting", "running", "aborting", "aborted", "finished"), where(exchange)
@@ -274,7 +279,7 @@ def test_11_a_hunted_file_has_what_xsoar_reads(server):
 
 def test_11_the_newest_job_comes_first(traffic):
     for exchange, value in lists(traffic):
-        if exchange.path == "/api/v3/intelligence/retrohunt_jobs":
+        if exchange.path == "/api/v3/intelligence/retrohunt_jobs" and not is_projected(exchange):
             dates = [item["attributes"]["creation_date"] for item in value["data"]]
             assert dates == sorted(dates, reverse=True), where(exchange)
 
