@@ -1,6 +1,7 @@
 #include "answer.h"
 
 #include "api_internal.h"
+#include "relationship.h"
 
 enum {
 	ANSWER_FIRST_BYTES = 2048 /* an object fits without growing */
@@ -47,6 +48,19 @@ void answer_list_end(struct answer *a, const struct page *page, struct str next,
 {
 	json_arr_end(&a->json);
 	page_put_end(&a->json, a->req, page, next, total);
+}
+
+void answer_related(struct answer *a, const struct page *page, int rc, const struct related *found,
+		    const struct err *err)
+{
+	answer_fail(a, rc, err);
+	if (!rc) {
+		answer_list(a);
+		for (size_t i = 0; i < found->count; i++)
+			object_put(a, &found->objects[i]);
+		answer_list_end(a, page, found->next, found->total);
+	}
+	answer_send(a);
 }
 
 void answer_one(struct api *api, struct http_request *req, const struct view *view,

@@ -45,6 +45,13 @@ void answer_list(struct answer *a);
  */
 void answer_list_end(struct answer *a, const struct page *page, struct str next, int64_t total);
 
+/*
+ * All of a list and send: what finding it returned (`rc`, with `err`) and found.
+ */
+struct related;
+void answer_related(struct answer *a, const struct page *page, int rc, const struct related *found,
+		    const struct err *err);
+
 /* {"data": object}; `o` NULL: null. From begin to send. */
 void answer_one(struct api *api, struct http_request *req, const struct view *view,
 		const struct object *o);

@@ -445,14 +445,7 @@ static void list_run(void *arg)
 
 	answer_begin(&a, call->api, req, &call->view);
 	rc = list_jobs(call->api, api_user_id(req), &call->page, req->arena, &found, &err);
-	answer_fail(&a, rc, &err);
-	if (!rc) {
-		answer_list(&a);
-		for (size_t i = 0; i < found.count; i++)
-			object_put(&a, &found.objects[i]);
-		answer_list_end(&a, &call->page, found.next, found.total);
-	}
-	answer_send(&a);
+	answer_related(&a, &call->page, rc, &found, &err);
 	http_request_resume(req);
 }
 
