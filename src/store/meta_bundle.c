@@ -78,18 +78,6 @@ static const char *const UNLINK[] = {
 	 "(SELECT id FROM submission WHERE file_id = ?1)"),
 };
 
-static int one_i64(struct sql_conn *conn, const char *text, int64_t key, int64_t *ret,
-		   struct err *err)
-{
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(sql_start(&q, conn, text, err, SQL_I64(key)));
-	TRY(sql_next(&q, &row, err));
-	*ret = row ? sql_i64(&q, 0) : 0;
-	return 0;
-}
-
 static void copy_sha256(uint8_t to[SHA256_BYTES], struct str from)
 {
 	if (from.n == SHA256_BYTES)
@@ -135,7 +123,8 @@ int bundle_count(struct sql_conn *conn, int64_t file_id, bool inside, uint64_t *
 {
 	int64_t n;
 
-	TRY(one_i64(conn, inside ? COUNT_INSIDE : COUNT_AROUND, file_id, &n, err));
+	TRY(sql_one_i64(conn, inside ? COUNT_INSIDE : COUNT_AROUND, SQL_VALS(SQL_I64(file_id)), 0,
+			&n, err));
 	*ret = (uint64_t)n;
 	return 0;
 }
@@ -264,7 +253,7 @@ int bundle_has_open(struct sql_conn *conn, int64_t analysis_id, bool *ret, struc
 {
 	int64_t open;
 
-	TRY(one_i64(conn, HAS_OPEN, analysis_id, &open, err));
+	TRY(sql_one_i64(conn, HAS_OPEN, SQL_VALS(SQL_I64(analysis_id)), 0, &open, err));
 	*ret = open != 0;
 	return 0;
 }
@@ -299,7 +288,7 @@ int bundle_waiting(struct sql_conn *conn, int64_t analysis_id, struct arena *are
 	ret->not_run = arena_str(arena, sql_str(&q, 3));
 	copy_sha256(ret->sha256, sql_str(&q, 4));
 	sql_end(&q);
-	TRY(one_i64(conn, INCOMPLETE, analysis_id, &incomplete, err));
+	TRY(sql_one_i64(conn, INCOMPLETE, SQL_VALS(SQL_I64(analysis_id)), 0, &incomplete, err));
 	ret->incomplete = (uint64_t)incomplete;
 	return 0;
 }

@@ -134,25 +134,12 @@ int file_row_by_id(struct sql_conn *conn, int64_t id, struct arena *arena, struc
 	return file_row_one(conn, FILE_BY_ID, SQL_I64(id), arena, ret, err);
 }
 
-/* The single integer of the first row, or `none` if there is no row. */
-static int one_i64(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
-		   int64_t none, int64_t *ret, struct err *err)
-{
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(sql_start_vals(&q, conn, text, vals, n, err));
-	TRY(sql_next(&q, &row, err));
-	*ret = row ? sql_i64(&q, 0) : none;
-	return 0;
-}
-
 int file_row_find(struct sql_conn *conn, const uint8_t sha256[SHA256_BYTES], int64_t *ret_id,
 		  struct err *err)
 {
 	const struct sql_val key = SQL_BLOB(sha256, SHA256_BYTES);
 
-	return one_i64(conn, FILE_FIND, &key, 1, 0, ret_id, err);
+	return sql_one_i64(conn, FILE_FIND, &key, 1, 0, ret_id, err);
 }
 
 int submission_first_user(struct sql_conn *conn, int64_t file_id, int64_t *ret_user_id,
@@ -160,7 +147,7 @@ int submission_first_user(struct sql_conn *conn, int64_t file_id, int64_t *ret_u
 {
 	const struct sql_val key = SQL_I64(file_id);
 
-	return one_i64(conn, FIRST_USER, &key, 1, 0, ret_user_id, err);
+	return sql_one_i64(conn, FIRST_USER, &key, 1, 0, ret_user_id, err);
 }
 
 int file_row_insert(struct sql_conn *conn, const struct file_row *row, int64_t *ret_id,
@@ -278,8 +265,8 @@ int submission_add(struct sql_conn *conn, const struct submission_row *row, int6
 	};
 	int64_t seen;
 
-	TRY(one_i64(conn, SUBMISSION_SEEN, seen_by, 2, 0, &seen, err));
-	TRY(one_i64(conn, SUBMISSION_ADD, vals, 5, 0, ret_id, err));
+	TRY(sql_one_i64(conn, SUBMISSION_SEEN, seen_by, 2, 0, &seen, err));
+	TRY(sql_one_i64(conn, SUBMISSION_ADD, vals, 5, 0, ret_id, err));
 	*ret_new_source = seen == 0;
 	return 0;
 }
@@ -289,7 +276,7 @@ int erase_add(struct sql_conn *conn, const struct pack_locator *at, int64_t *ret
 {
 	const struct sql_val where[] = { SQL_I64(at->pack), SQL_I64(at->offset), SQL_I64(at->len) };
 
-	return one_i64(conn, ERASE_ADD, where, 3, 0, ret_id, err);
+	return sql_one_i64(conn, ERASE_ADD, where, 3, 0, ret_id, err);
 }
 
 int file_row_remove(struct sql_conn *conn, const struct file_row *row, int64_t *ret_erase_id,
@@ -330,7 +317,7 @@ int counter_next(struct sql_conn *conn, const char *name, int64_t *ret, struct e
 {
 	const struct sql_val key = SQL_TEXT(str_of(name));
 
-	TRY(one_i64(conn, COUNTER_NEXT, &key, 1, 0, ret, err));
+	TRY(sql_one_i64(conn, COUNTER_NEXT, &key, 1, 0, ret, err));
 	REQUIRE(*ret > 0);
 	return 0;
 }
@@ -339,12 +326,12 @@ int counter_get(struct sql_conn *conn, const char *name, int64_t *ret, struct er
 {
 	const struct sql_val key = SQL_TEXT(str_of(name));
 
-	return one_i64(conn, COUNTER_GET, &key, 1, 0, ret, err);
+	return sql_one_i64(conn, COUNTER_GET, &key, 1, 0, ret, err);
 }
 
 int files_last_id(struct sql_conn *conn, int64_t *ret, struct err *err)
 {
-	return one_i64(conn, LAST_ID, NULL, 0, 0, ret, err);
+	return sql_one_i64(conn, LAST_ID, NULL, 0, 0, ret, err);
 }
 
 int files_totals(struct sql_conn *conn, uint64_t *ret_files, uint64_t *ret_bytes,
@@ -354,7 +341,7 @@ int files_totals(struct sql_conn *conn, uint64_t *ret_files, uint64_t *ret_bytes
 	int64_t open_analyses;
 	bool row;
 
-	TRY(one_i64(conn, TOTAL_OPEN, NULL, 0, 0, &open_analyses, err));
+	TRY(sql_one_i64(conn, TOTAL_OPEN, NULL, 0, 0, &open_analyses, err));
 	TRY(sql_start(&q, conn, TOTAL_FILES, err));
 	TRY(sql_next(&q, &row, err));
 	REQUIRE(row);

@@ -97,20 +97,8 @@ int operation_next(struct sql_conn *conn, struct operation_row *ret, bool *ret_f
 int operation_targets(struct sql_conn *conn, int64_t id, size_t max, int64_t *ret, size_t *ret_n,
 		      struct err *err)
 {
-	AUTO(sql_end) struct sql_query q = { 0 };
-	size_t n = 0;
-	bool row;
-
-	TRY(sql_start(&q, conn, TARGETS, err, SQL_I64(id), SQL_I64(max)));
-	for (;;) {
-		TRY(sql_next(&q, &row, err));
-		if (!row)
-			break;
-		REQUIRE(n < max);
-		ret[n++] = sql_i64(&q, 0);
-	}
-	*ret_n = n;
-	return 0;
+	return sql_all_i64(conn, TARGETS, SQL_VALS(SQL_I64(id), SQL_I64(max)), ret, max, ret_n,
+			   err);
 }
 
 int operation_target_done(struct sql_conn *conn, int64_t id, int64_t target, struct err *err)

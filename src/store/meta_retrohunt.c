@@ -132,19 +132,6 @@ static int row_one(struct sql_conn *conn, const char *text, const struct sql_val
 	return 0;
 }
 
-/* The integer of the first row; 0: there is none. */
-static int one_i64(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
-		   int64_t *ret, struct err *err)
-{
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(sql_start_vals(&q, conn, text, vals, n, err));
-	TRY(sql_next(&q, &row, err));
-	*ret = row ? sql_i64(&q, 0) : 0;
-	return 0;
-}
-
 int retrohunt_row_get(struct sql_conn *conn, int64_t owner_id, struct str name, struct arena *arena,
 		      struct retrohunt_row *ret, struct err *err)
 {
@@ -159,7 +146,7 @@ int retrohunt_row_by_id(struct sql_conn *conn, int64_t id, struct arena *arena,
 
 int retrohunt_name_id(struct sql_conn *conn, struct str name, int64_t *ret, struct err *err)
 {
-	return one_i64(conn, NAME_ID, SQL_VALS(SQL_TEXT(name)), ret, err);
+	return sql_one_i64(conn, NAME_ID, SQL_VALS(SQL_TEXT(name)), 0, ret, err);
 }
 
 int retrohunt_name_exists(struct sql_conn *conn, struct str name, bool *ret, struct err *err)
@@ -221,38 +208,26 @@ int retrohunt_rows_count(struct sql_conn *conn, int64_t owner_id, unsigned statu
 	struct sql_val vals[PAGE_VALS];
 
 	page_vals(vals, owner_id, 0, statuses, 0);
-	return one_i64(conn, COUNT, vals, PAGE_VALS - 1, ret, err);
+	return sql_one_i64(conn, COUNT, vals, PAGE_VALS - 1, 0, ret, err);
 }
 
 int retrohunt_open_count(struct sql_conn *conn, int64_t owner_id, int64_t *ret, struct err *err)
 {
-	return one_i64(conn, OPEN_COUNT, SQL_VALS(SQL_I64(owner_id)), ret, err);
+	return sql_one_i64(conn, OPEN_COUNT, SQL_VALS(SQL_I64(owner_id)), 0, ret, err);
 }
 
 int retrohunt_open_ids(struct sql_conn *conn, int64_t after_id, int64_t *ret, size_t max,
 		       size_t *ret_n, struct err *err)
 {
-	AUTO(sql_end) struct sql_query q = { 0 };
-	size_t n = 0;
-	bool row;
-
-	TRY(sql_start(&q, conn, OPEN_IDS, err, SQL_I64(after_id), SQL_I64(max)));
-	for (;;) {
-		TRY(sql_next(&q, &row, err));
-		if (!row)
-			break;
-		REQUIRE(n < max);
-		ret[n++] = sql_i64(&q, 0);
-	}
-	*ret_n = n;
-	return 0;
+	return sql_all_i64(conn, OPEN_IDS, SQL_VALS(SQL_I64(after_id), SQL_I64(max)), ret, max,
+			   ret_n, err);
 }
 
 int retrohunt_is_live(struct sql_conn *conn, int64_t id, bool *ret, struct err *err)
 {
 	int64_t live;
 
-	TRY(one_i64(conn, IS_LIVE, SQL_VALS(SQL_I64(id)), &live, err));
+	TRY(sql_one_i64(conn, IS_LIVE, SQL_VALS(SQL_I64(id)), 0, &live, err));
 	*ret = live != 0;
 	return 0;
 }
@@ -264,7 +239,7 @@ int retrohunt_is_open(struct sql_conn *conn, int64_t id, bool *ret, struct err *
 {
 	int64_t open;
 
-	TRY(one_i64(conn, IS_OPEN, SQL_VALS(SQL_I64(id)), &open, err));
+	TRY(sql_one_i64(conn, IS_OPEN, SQL_VALS(SQL_I64(id)), 0, &open, err));
 	*ret = open != 0;
 	return 0;
 }
@@ -305,7 +280,7 @@ int retrohunt_row_insert(struct sql_conn *conn, const struct retrohunt_row *row,
 		SQL_I64(row->ruleset_id),
 	};
 
-	TRY(one_i64(conn, INSERT, vals, sizeof vals / sizeof vals[0], ret_id, err));
+	TRY(sql_one_i64(conn, INSERT, vals, sizeof vals / sizeof vals[0], 0, ret_id, err));
 	REQUIRE(*ret_id > 0);
 	return 0;
 }
@@ -356,7 +331,7 @@ int retrohunt_sweep(struct sql_conn *conn, uint32_t max_rows, bool *ret_done, st
 	uint64_t matches, skipped = 0;
 	int64_t id;
 
-	TRY(one_i64(conn, SWEPT, NULL, 0, &id, err));
+	TRY(sql_one_i64(conn, SWEPT, NULL, 0, 0, &id, err));
 	*ret_done = id == 0;
 	if (!id)
 		return 0;
@@ -441,8 +416,9 @@ int retrohunt_task_is_held(struct sql_conn *conn, int64_t job_id, int64_t number
 {
 	int64_t held;
 
-	TRY(one_i64(conn, TASK_HELD, SQL_VALS(SQL_I64(job_id), SQL_I64(number), SQL_TEXT(owner)),
-		    &held, err));
+	TRY(sql_one_i64(conn, TASK_HELD,
+			SQL_VALS(SQL_I64(job_id), SQL_I64(number), SQL_TEXT(owner)), 0, &held,
+			err));
 	*ret = held != 0;
 	return 0;
 }
@@ -451,7 +427,7 @@ int retrohunt_has_tasks(struct sql_conn *conn, int64_t job_id, bool *ret, struct
 {
 	int64_t left;
 
-	TRY(one_i64(conn, TASK_LEFT, SQL_VALS(SQL_I64(job_id)), &left, err));
+	TRY(sql_one_i64(conn, TASK_LEFT, SQL_VALS(SQL_I64(job_id)), 0, &left, err));
 	*ret = left != 0;
 	return 0;
 }

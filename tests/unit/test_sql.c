@@ -119,6 +119,33 @@ static void test_values(void **state)
 	sql_end(&q);
 }
 
+static void test_integers(void **state)
+{
+	static const char IDS[] = "SELECT id FROM t WHERE id > ?1 ORDER BY id LIMIT ?2";
+	struct world *w = *state;
+	int64_t got[3] = { 0 }, value = 0;
+	size_t n = 9;
+	struct err err;
+
+	for (int64_t id = 1; id <= 4; id++)
+		CHECK_OK(sql_exec(w->c, "INSERT INTO t (id, a) VALUES (?1, ?1)", &err, SQL_I64(id)),
+			 &err);
+	CHECK_OK(sql_one_i64(w->c, IDS, SQL_VALS(SQL_I64(2), SQL_I64(1)), -7, &value, &err), &err);
+	assert_int_equal(value, 3);
+	CHECK_OK(sql_one_i64(w->c, IDS, SQL_VALS(SQL_I64(4), SQL_I64(1)), -7, &value, &err), &err);
+	assert_int_equal(value, -7);
+	CHECK_OK(sql_all_i64(w->c, IDS, SQL_VALS(SQL_I64(1), SQL_I64(3)), got, 3, &n, &err), &err);
+	assert_int_equal(n, 3);
+	assert_true(got[0] == 2 && got[1] == 3 && got[2] == 4);
+	CHECK_OK(sql_all_i64(w->c, IDS, SQL_VALS(SQL_I64(4), SQL_I64(3)), got, 3, &n, &err), &err);
+	assert_int_equal(n, 0);
+	n = 9;
+	assert_int_not_equal(sql_all_i64(w->c, "SELECT x FROM t", NULL, 0, got, 3, &n, &err), 0);
+	assert_int_not_equal(sql_one_i64(w->c, "SELECT x FROM t", NULL, 0, 0, &value, &err), 0);
+	assert_int_equal(n, 9);
+	assert_int_equal(value, -7);
+}
+
 static void test_changes(void **state)
 {
 	struct world *w = *state;
@@ -588,16 +615,27 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-		TEST(test_values),          TEST(test_changes),
-		TEST(test_constraints),     TEST(test_too_large),
-		TEST(test_same_text_twice), TEST(test_changing_texts),
-		TEST(test_transactions),    TEST(test_transact_retries),
-		TEST(test_readers),         TEST(test_readers_are_bounded),
-		TEST(test_misuse),          TEST(test_syncs_are_counted),
-		TEST(test_checkpoint),      TEST(test_backup),
-		TEST(test_check),           TEST(test_damaged_file),
-		TEST(test_open_errors),     TEST(test_failing_writes),
-		TEST(test_failing_sync),    TEST(test_full_in_savepoint),
+		TEST(test_values),
+		TEST(test_changes),
+		TEST(test_integers),
+		TEST(test_constraints),
+		TEST(test_too_large),
+		TEST(test_same_text_twice),
+		TEST(test_changing_texts),
+		TEST(test_transactions),
+		TEST(test_transact_retries),
+		TEST(test_readers),
+		TEST(test_readers_are_bounded),
+		TEST(test_misuse),
+		TEST(test_syncs_are_counted),
+		TEST(test_checkpoint),
+		TEST(test_backup),
+		TEST(test_check),
+		TEST(test_damaged_file),
+		TEST(test_open_errors),
+		TEST(test_failing_writes),
+		TEST(test_failing_sync),
+		TEST(test_full_in_savepoint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,6 +273,37 @@ int sql_exec_vals(struct sql_conn *conn, const char *text, const struct sql_val 
 
 /* Transactions */
 
+int sql_one_i64(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
+		int64_t none, int64_t *ret, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start_vals(&q, conn, text, vals, n, err));
+	TRY(sql_next(&q, &row, err));
+	*ret = row ? sql_i64(&q, 0) : none;
+	return 0;
+}
+
+int sql_all_i64(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
+		int64_t *ret, size_t max, size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	size_t found = 0;
+	bool row;
+
+	TRY(sql_start_vals(&q, conn, text, vals, n, err));
+	for (;;) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		REQUIRE(found < max);
+		ret[found++] = sql_i64(&q, 0);
+	}
+	*ret_n = found;
+	return 0;
+}
+
 int sql_begin(struct sql_conn *conn, struct err *err)
 {
 	REQUIRE(!sql_in_transaction(conn));

@@ -132,6 +132,13 @@ MUST_USE int sql_exec_vals(struct sql_conn *conn, const char *text, const struct
 #define sql_exec(conn, text, err, ...)                                                             \
 	sql_exec_vals((conn), (text), SQL_VALS(__VA_ARGS__), NULL, (err))
 
+/* The integer of a statement's first row; `none` where there is no row. */
+MUST_USE int sql_one_i64(struct sql_conn *conn, const char *text, const struct sql_val *vals,
+			 size_t n, int64_t none, int64_t *ret, struct err *err);
+/* Those of all its rows. The statement must give at most `max`. */
+MUST_USE int sql_all_i64(struct sql_conn *conn, const char *text, const struct sql_val *vals,
+			 size_t n, int64_t *ret, size_t max, size_t *ret_n, struct err *err);
+
 /*
  * Transactions nest one level: a savepoint inside begin/commit. On a reading
  * connection begin…commit frames one snapshot. No query may be running at a
