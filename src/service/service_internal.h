@@ -178,10 +178,6 @@ static inline bool struck_again(unsigned *tries, int rc, const struct scan_child
 MUST_USE int instance_key_read(struct service *svc, const char *name, void *ret, size_t n,
 			       struct err *err);
 
-/* ---- files.c ---- */
-/* An MD5, SHA-1 or SHA-256 in hex. */
-bool file_hash_parse(struct str id, uint8_t out[SHA256_BYTES], size_t *ret_n);
-
 /* ---- removal.c ---- */
 /* Erase what is noted as still to be erased; what cannot be is logged and counted. */
 MUST_USE int files_finish_erasures(struct service *svc, uint64_t *ret_left, struct err *err);
