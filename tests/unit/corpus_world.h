@@ -124,6 +124,18 @@ static inline void wait_list(struct corpus_world *v, const char *want)
 	fail_msg("the list is '%s', not '%s'", got, want);
 }
 
+/* Documents of the list: it follows what was committed a moment later. */
+static inline int64_t list_docs(struct corpus_world *v)
+{
+	struct corpus_snapshot *s = corpus_snapshot_take(v->w->svc);
+	int64_t docs = 0;
+
+	for (size_t i = 0; i < s->count; i++)
+		docs += s->segments[i]->row.docs;
+	corpus_snapshot_free(s);
+	return docs;
+}
+
 /* All uploaded so far are old enough to be indexed without an analysis. */
 static inline void let_wait(struct corpus_world *v)
 {

@@ -419,7 +419,7 @@ static void index_another(struct corpus_world *v, unsigned number, _Atomic uint6
 	let_wait(v);
 	*calls = 0;
 	*fails_at = n;
-	for (int ms = 0; world_i64(v->w, docs) != before + 1; ms++) {
+	for (int ms = 0; world_i64(v->w, docs) != before + 1 || list_docs(v) != before + 1; ms++) {
 		assert_true(ms < DEADLINE_MS);
 		clock_fake_advance(&v->w->clock, 10 * 1000000);
 		corpus_wake(v->w->svc);
