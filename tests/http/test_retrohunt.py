@@ -1,91 +1,18 @@
 """Retrohunt jobs."""
 
-import contextlib
-import glob
 import hashlib
 import io
-import os
-import random
 import re
-import signal
-import threading
 import time
 import zipfile
 
 import pytest
 
+from retrohunt import ENDLESS, PATH, begin, create, ended, fill, finished, look, matching, run, slow_rule, some_files, told
 from weirtest import assert_error, marker, rules_for, wait_for
 
-PATH = "/intelligence/retrohunt_jobs"
 RECORDED = {"status", "progress", "scanned_bytes", "num_matches", "num_matches_outside_time_range", "creation_date",
             "rules", "corpus"}
-
-
-def create(api, rules, **attributes):
-    return api.post(PATH, json={"data": {"type": "retrohunt_job", "attributes": {"rules": rules, **attributes}}})
-
-
-def begin(api, rules, **attributes):
-    """The object of a new job."""
-    response = create(api, rules, **attributes)
-    assert response.status_code == 200, response.text
-    return response.json()["data"]
-
-
-def look(api, job):
-    response = api.get(f"{PATH}/{job['id']}")
-    assert response.status_code == 200, response.text
-    return response.json()["data"]["attributes"]
-
-
-def ended(api, job, max_s=60):
-    """The attributes of a job once it has ended."""
-
-    def end():
-        attributes = look(api, job)
-        return attributes if attributes["status"] in ("finished", "aborted") else None
-
-    return wait_for(end, max_s, f"job '{job['id']}' has not ended")
-
-
-def finished(api, job, max_s=60):
-    attributes = ended(api, job, max_s)
-    assert attributes["status"] == "finished", attributes
-    return attributes
-
-
-def run(api, rules, **attributes):
-    """(job, attributes at its end)."""
-    job = begin(api, rules, **attributes)
-    return job, finished(api, job)
-
-
-def matching(api, job, **params):
-    """SHA-256 of the files that match, in their order; all pages."""
-    found, path = [], f"{PATH}/{job['id']}/matching_files"
-    page = api.get(path, params={"limit": 40, **params}).json()
-    while True:
-        found += [item["id"] for item in page["data"]]
-        cursor = page["meta"].get("cursor")
-        if not cursor:
-            return found
-        page = api.get(path, params={"limit": 40, "cursor": cursor}).json()
-
-
-def fill(api, mark, n, data=b""):
-    """n files that hold the text; their SHA-256."""
-    return {api.hunt(f"{mark} {i} ".encode() + data, f"file {i}") for i in range(n)}
-
-
-def told(api, job):
-    """{(sha256, rule)} of the job's notifications in the stream."""
-    items, params = [], {"filter": f"source_id:{job['id']}", "limit": 40}
-    while True:
-        page = api.stream(**params)
-        items += page["data"]
-        if not page["meta"].get("cursor"):
-            return [(i["id"], i["context_attributes"]["hunting_info"]["rule_name"]) for i in items]
-        params = {"cursor": page["meta"]["cursor"]}
 
 
 # ---- What a job looks like ----
@@ -270,20 +197,6 @@ def statuses(server):
     return api
 
 
-def slow_rule(rounds=3_000_000):
-    """A rule that takes some ten milliseconds on each file, whatever is in it."""
-    return f"rule slow {{ condition: for all i in (1..{rounds}) : ((i * 7) % 5 < 8) and filesize == 7 }}"
-
-
-ENDLESS = "for all i in (1..100000) : (for all j in (1..100000) : ((i * j) % 7 < 8))"
-
-
-def some_files(api, n):
-    """Files for slow rules to be slow on."""
-    for _ in range(n):
-        api.upload(os.urandom(64))
-
-
 def test_a_bad_filter(api):
     assert_error(api.get(PATH, params={"filter": "status:sleeping"}), 400, "BadRequestError", "Valid statuses are")
     assert_error(api.get(PATH, params={"filter": "name:x"}), 400, "BadRequestError")
@@ -409,6 +322,15 @@ def test_files_that_are_removed_are_not_told(server, api):
     assert set(items) == {gone, stays} and items[gone]["error"]["code"] == "NotFoundError"
 
 
+def test_what_is_done_is_audited(server, api):
+    job = begin(api, rules_for(marker()))
+    finished(api, job)
+    api.delete(f"{PATH}/{job['id']}")
+    lines = server.command("audit", "--object", job["id"], "--json").stdout
+    for action in ("retrohunt.create", "retrohunt.delete"):
+        assert action in lines, lines
+
+
 # ---- Limits ----
 
 
@@ -499,329 +421,3 @@ def test_jobs_share_the_machine(api):
     assert matching(api, job) == [sha256]
     assert look(api, long)["status"] == "running"
     api.delete(f"{PATH}/{long['id']}")
-
-
-# ---- The index ----
-
-
-@pytest.fixture(scope="module")
-def indexed(weir_bin, tmp_path_factory):
-    """(server, key, {mark: files}): a hundred files in several segments, and some that hold a mark."""
-    import weirtest
-
-    one = weirtest.Server(weir_bin, tmp_path_factory.mktemp("indexed"), "--index-seconds=0", "--index-segment-files-max=40")
-    key = one.user("hunter")
-    api = one.start().api(key)
-    marks = {}
-    for i in range(4):
-        mark = marker()
-        marks[mark] = fill(api, mark, 3, os.urandom(2000))
-        for _ in range(25):
-            api.upload(os.urandom(3000))
-    large = api.upload(os.urandom(3 << 20) + next(iter(marks)).encode())
-    api.wait_analysis(large)
-    wait_for(lambda: estimate(api, rules_for(marker()))["not_indexed_files"] == 0, 60, "not all files are indexed")
-    yield one, key, marks
-    one.stop()
-    assert not one.new_errors()
-
-
-def damage(path, pages, lots):
-    """One bit of each page is another."""
-    with path.open("r+b") as f:
-        for page in pages:
-            f.seek(page * 4096 + lots.randrange(4096))
-            byte = f.read(1)
-            if byte:
-                f.seek(-1, 1)
-                f.write(bytes([byte[0] ^ 1 << lots.randrange(8)]))
-
-
-@pytest.mark.expect_errors("segment_damaged", "segment_lost")
-@pytest.mark.parametrize("seed", range(4))
-def test_a_damaged_index_loses_no_match(make_server, seed):
-    """A job says the same whatever bits of the segments are flipped: few, or one in every page of rows."""
-    lots = random.Random(seed)
-    server = make_server("--index-seconds=0", "--index-segment-files-max=30").start()
-    key = server.user("hunter")
-    api = server.api(key)
-    mark, other = marker(), marker()
-    files = fill(api, mark, 5, os.urandom(30_000))  # so large that the columns of one are some pages
-    for _ in range(60):
-        api.hunt(other.encode() + os.urandom(30_000))
-    wait_for(lambda: estimate(api, rules_for(mark))["not_indexed_files"] == 0, 60, "not all files are indexed")
-    server.stop()
-    paths = sorted((server.data / "index").glob("*.seg"))
-    assert len(paths) > 1
-    for path in paths:
-        count = path.stat().st_size // 4096
-        # The first and the last pages make the whole segment unreadable; those between are rows.
-        damage(path, range(2, count - 3) if seed % 2 else lots.sample(range(count), 3), lots)
-    api = server.start().api(key)
-    job, attributes = run(api, rules_for(mark))
-    assert set(matching(api, job)) == files
-    assert attributes["complete"]
-    assert attributes["total_files"] == 65
-    if seed % 2:
-        assert attributes["verified_files"] > 30, "the damage was not seen"
-    # What was damaged is built again, and answers as before.
-    wait_for(lambda: estimate(api, rules_for(mark))["candidate_files"] < 20, 60, "no segment was built again")
-    job, _ = run(api, rules_for(mark))
-    assert set(matching(api, job)) == files
-
-
-def estimate(api, rules, **attributes):
-    response = api.post(f"{PATH}/estimate", json={"data": {"type": "retrohunt_job",
-                                                           "attributes": {"rules": rules, **attributes}}})
-    assert response.status_code == 200, response.text
-    return response.json()["data"]["attributes"]
-
-
-def test_only_candidates_are_scanned(indexed):
-    server, key, marks = indexed
-    api = server.api(key)
-    first = next(iter(marks))
-    for mark, files in marks.items():
-        job, attributes = run(api, rules_for(mark))
-        found = set(matching(api, job))
-        assert files <= found and len(found) == 3 + (mark == first)
-        assert len(found) <= attributes["verified_files"] < 20 < attributes["total_files"] == 113
-        assert attributes["verified_bytes"] < attributes["scanned_bytes"] == attributes["total_bytes"]
-
-
-def test_rules_that_narrow_nothing_run_too(indexed):
-    server, key, _ = indexed
-    api = server.api(key)
-    job, attributes = run(api, "rule every_second { condition: uint8(100) % 2 == 0 or uint8(100) % 2 == 1 }")
-    assert attributes["num_matching_files"] + 12 >= attributes["verified_files"] == 113  # small ones have no byte 100
-    assert len(matching(api, job)) == attributes["num_matching_files"] > 90
-
-
-def test_files_that_arrive_after_indexing_are_looked_at(indexed):
-    server, key, _ = indexed
-    api = server.api(key)
-    mark = marker()
-    files = fill(api, mark, 2)
-    job, _ = run(api, rules_for(mark))
-    assert set(matching(api, job)) == files
-    admin = server.api(server.someone("admin"))
-    for sha256 in files:
-        assert admin.delete(f"/files/{sha256}").status_code == 200
-    job, _ = run(api, rules_for(mark))
-    assert matching(api, job) == []
-
-
-def test_an_estimate(indexed):
-    server, key, marks = indexed
-    api = server.api(key)
-    mark = list(marks)[1]
-    rules = f'''rule narrow {{ strings: $a = "{mark}" $b = {{ 41 ?? 42 }} condition: $a and (#b < 1000) }}
-        rule wide_open {{ strings: $c = {{ 41 ?? 42 }} condition: not $c }}'''
-    jobs = len(api.get(PATH).json()["data"])
-    got = estimate(api, rules)
-    assert len(api.get(PATH).json()["data"]) == jobs  # no job is made
-    assert got["corpus"] == "main" and got["number_of_rules"] == 2 and got["seconds"] > 0
-    assert got["not_indexed_files"] == 0 and got["candidate_files"] == got["total_files"]
-    assert got["candidate_bytes"] == got["total_bytes"]
-    narrow, wide_open = got["rules"]
-    assert narrow["name"] == "narrow" and narrow["narrows"] is True and narrow["slow"] is False
-    assert 3 <= narrow["candidate_files"] < 20
-    a, b = narrow["strings"]
-    assert (a["name"], a["narrows"], a["candidate_files"] >= 3) == ("$a", True, True)
-    assert b["name"] == "$b" and b["narrows"] is False and b["note"]
-    assert wide_open["narrows"] is False and wide_open["slow"] is True and wide_open["note"]
-    assert got["slow_rules"] == ["wide_open"]
-    alone = estimate(api, rules_for(mark))
-    assert alone["candidate_files"] < 20 and alone["slow_rules"] == []
-
-
-def test_an_estimate_of_what_is_not_indexed(make_server):
-    server = make_server("--index=false")
-    key = server.user("hunter")
-    api = server.start().api(key)
-    fill(api, marker(), 4)
-    got = estimate(api, rules_for(marker()))
-    assert got["not_indexed_files"] == got["candidate_files"] == got["total_files"] == 4
-    assert got["rules"][0]["candidate_files"] == 4
-    assert estimate(api, rules_for(marker()), corpus="goodware")["total_files"] == 0
-    for attributes, text in (({"rules": "rule r { condition: $a }"}, "unknown pattern"), ({"rules": "rule r"}, "syntax error"),
-                             ({"rules": rules_for("xyzzy"), "corpus": "x"}, "Valid corpora"), ({}, '"rules" is required')):
-        response = api.post(f"{PATH}/estimate", json={"data": {"type": "retrohunt_job", "attributes": attributes}})
-        assert_error(response, 400, "InvalidArgumentError", text)
-
-
-# ---- Trouble ----
-
-
-@pytest.mark.parametrize("rounds", [3])
-def test_a_killed_server_goes_on(make_server, rounds):
-    """No match is lost, none is told twice."""
-    server = make_server()
-    key = server.user("hunter")
-    api = server.start().api(key)
-    mark = marker()
-    files = fill(api, mark, 30)
-    job = begin(api, rules_for(mark) + "\n" + slow_rule())
-    for _ in range(rounds):
-        wait_for(lambda: look(api, job)["status"] != "starting", 20, "it does not begin")
-        server.kill()
-        api = server.start().api(key)
-    attributes = finished(api, job, 120)
-    assert attributes["complete"] is True and attributes["num_matches"] == 30
-    assert set(matching(api, job)) == files
-    assert sorted(told(api, job)) == sorted((f, "found_0") for f in files)
-    server.stop()
-    assert server.command("verify").returncode == 0
-
-
-def test_a_stopped_server_goes_on(make_server):
-    server = make_server()
-    key = server.user("hunter")
-    api = server.start().api(key)
-    mark = marker()
-    files = fill(api, mark, 6)
-    job = begin(api, rules_for(mark) + "\n" + slow_rule())
-    aborted = begin(api, slow_rule())
-    api.post(f"{PATH}/{aborted['id']}/abort")
-    server.stop()
-    api = server.start().api(key)
-    assert finished(api, job)["num_matches"] == 6 and set(matching(api, job)) == files
-    assert ended(api, aborted)["status"] == "aborted"
-
-
-def test_a_file_that_takes_too_long_is_named(make_server):
-    server = make_server("--scan-timeout-ms=1000")
-    key = server.user("hunter")
-    api = server.start().api(key)
-    mark = marker()
-    found = api.hunt(f"{mark} small".encode())
-    hangs = api.hunt(f"{mark} hangs".encode() + bytes(3000000))
-    rules = f"{rules_for(mark)} rule hangs {{ condition: filesize > 2000000 and {ENDLESS} }}"
-    job, attributes = run(api, rules)
-    assert attributes["complete"] is False and attributes["reason"] == "skipped_files"
-    (skipped,) = attributes["skipped_files"]
-    assert skipped["sha256"] == hangs and skipped["reason"] == "took longer than 1000 ms"
-    assert matching(api, job) == [found]
-
-
-class Striker(threading.Thread):
-    """SIGKILLs each child of the process that works for long, as the kernel does where memory is short."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid, self.over, self.first, self.struck = pid, threading.Event(), {}, 0
-
-    def run(self):
-        while not self.over.wait(0.05):
-            for child, ticks in self.children():
-                if ticks - self.first.setdefault(child, ticks) > os.sysconf("SC_CLK_TCK") // 4:
-                    os.kill(child, signal.SIGKILL)
-                    del self.first[child]
-                    self.struck += 1
-
-    def children(self):
-        """(pid, ticks of CPU time) of each that is alive."""
-        for stat in glob.glob("/proc/[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = open(stat).read().rpartition(") ")[2].split()
-                if int(fields[1]) == self.pid and fields[0] != "Z":
-                    yield int(stat.split("/")[2]), int(fields[11])
-
-
-@pytest.mark.parametrize("facts", ["", " and vt.metadata.file_size > 0"])
-def test_a_file_that_gets_every_child_killed_is_named(make_server, facts):
-    server = make_server()
-    key = server.user("hunter")
-    api = server.start().api(key)
-    mark = marker()
-    found = api.hunt(f"{mark} small".encode())
-    eats = api.hunt(f"{mark} eats".encode() + bytes(3000000))
-    rules = f"""import "vt" {rules_for(mark)} rule eats {{ condition: filesize > 2000000{facts} and {ENDLESS} }}"""
-    striker = Striker(server.process.pid)
-    striker.start()
-    try:
-        job, attributes = run(api, rules)
-    finally:
-        striker.over.set()
-        striker.join()
-    assert striker.struck > 1  # killed once it would be no proof
-    assert attributes["complete"] is False and attributes["reason"] == "skipped_files"
-    (skipped,) = attributes["skipped_files"]
-    assert skipped["sha256"] == eats and skipped["reason"] == "killed by signal 9 (KILL)"
-    assert matching(api, job) == [found]
-
-
-# ---- keep_watching ----
-
-
-def test_keep_watching_makes_a_ruleset(api):
-    mark = marker()
-    before = api.hunt(f"{mark} before".encode())
-    job, attributes = run(api, rules_for(mark), keep_watching=True)
-    assert attributes["keep_watching"] is True
-    ruleset = api.get(f"/intelligence/hunting_rulesets/{attributes['ruleset_id']}").json()["data"]
-    assert ruleset["attributes"]["enabled"] is True and ruleset["attributes"]["name"] == job["id"]
-    assert ruleset["attributes"]["rules"] == attributes["rules"]
-    after = api.hunt(f"{mark} after".encode())
-    assert matching(api, job) == [before]
-    assert told(api, job) == [(before, "found_0")]
-    assert told(api, ruleset) == [(after, "found_0")]
-    # What the job told, the ruleset does not tell again when the file is hunted anew.
-    api.wait_analysis(api.post(f"/files/{before}/analyse").json()["data"]["id"])
-    assert told(api, ruleset) == [(after, "found_0")]
-
-
-def test_keep_watching_under_load(server):
-    """Jobs that are made while files arrive: each file is told exactly once, by the job or by the ruleset."""
-    key = server.someone()
-    mark, stop, sent = marker(), threading.Event(), [set() for _ in range(3)]
-
-    def send(mine, lane):
-        api, i = server.api(key), 0
-        while not stop.is_set():
-            data = f"{mark} {lane} {i}".encode()
-            api.upload(data)
-            mine.add(hashlib.sha256(data).hexdigest())
-            i += 1
-
-    threads = [threading.Thread(target=send, args=(mine, lane)) for lane, mine in enumerate(sent)]
-    for thread in threads:
-        thread.start()
-    api, jobs = server.api(key), []
-    try:
-        for i in range(4):
-            wait_for(lambda: sum(map(len, sent)) >= 15 * (i + 1), 60, "nothing arrives")
-            jobs.append(begin(api, rules_for(mark, name=f"watch{i}"), keep_watching=True))
-        wait_for(lambda: sum(map(len, sent)) >= 90, 60, "nothing arrives")
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    files = set().union(*sent)
-    for job in jobs:
-        finished(api, job)
-    wait_for(lambda: "\nweir_analyses_queued 0" in server.api().get("//metrics").text, 60, "analyses are open")
-    for i, job in enumerate(jobs):
-        ruleset = {"id": job["attributes"]["ruleset_id"]}
-        by_job, by_ruleset = told(api, job), told(api, ruleset)
-        everything = sorted(by_job + by_ruleset)
-        assert everything == sorted((f, f"watch{i}_0") for f in files), (len(by_job), len(by_ruleset), len(files))
-        assert by_job and by_ruleset
-
-
-def test_keep_watching_is_under_the_quota_of_rules(make_server):
-    server = make_server("--quota-hunting-rules=1")
-    key = server.user("hunter")
-    api = server.start().api(key)
-    assert_error(create(api, rules_for("xyzzy", 2), keep_watching=True), 429, "QuotaExceededError", "rules")
-    assert api.get(PATH).json()["data"] == [] and api.get("/intelligence/hunting_rulesets").json()["data"] == []
-    assert begin(api, rules_for("xyzzy"), keep_watching=True)["attributes"]["ruleset_id"]
-
-
-def test_what_is_done_is_audited(server, api):
-    job = begin(api, rules_for(marker()))
-    finished(api, job)
-    api.delete(f"{PATH}/{job['id']}")
-    lines = server.command("audit", "--object", job["id"], "--json").stdout
-    for action in ("retrohunt.create", "retrohunt.delete"):
-        assert action in lines, lines
