@@ -188,16 +188,21 @@ static const char RANGE[] = "SELECT id, size, pack_offset, pack FROM file WHERE 
 static const char SUBJECT[] = "SELECT f.sha256, CASE WHEN " IN_SCOPE " THEN 1 ELSE 0 END FROM "
 			      "file f WHERE f.id = ?1";
 /* A file, and all around it. */
-static const char IS_ASKED[] =
+const char RETROHUNT_IS_ASKED_SQL[] =
 	"WITH RECURSIVE around (id, depth) AS (SELECT id, 0 FROM file WHERE id = ?1 UNION SELECT "
 	"b.parent_id, a.depth + 1 "
 	"FROM bundle b JOIN around a ON b.child_id = a.id WHERE a.depth < 32) "
-	"SELECT 1 FROM around a JOIN file f ON f.id = a.id WHERE " IN_SCOPE " LIMIT 1";
-static const char AROUND[] =
+	"SELECT 1 FROM around a WHERE EXISTS (SELECT 1 FROM file f WHERE f.id = a.id AND " IN_SCOPE
+	") LIMIT 1";
+/*
+ * Containers are few, files many: each is looked up by its id. A join of both might go through
+ * all files of the scope instead, for each match.
+ */
+const char RETROHUNT_AROUND_SQL[] =
 	"WITH RECURSIVE around (id, depth) AS (SELECT parent_id, 1 FROM bundle WHERE child_id = ?1 "
 	"UNION SELECT b.parent_id, a.depth + 1 FROM bundle b JOIN around a ON b.child_id = a.id "
-	"WHERE a.depth < 32) SELECT DISTINCT f.id FROM around a JOIN file f ON f.id = a.id "
-	"WHERE " IN_SCOPE " AND f.id > ?6 ORDER BY f.id LIMIT ?7";
+	"WHERE a.depth < 32) SELECT DISTINCT a.id FROM around a WHERE a.id > ?6 AND EXISTS "
+	"(SELECT 1 FROM file f WHERE f.id = a.id AND " IN_SCOPE ") ORDER BY a.id LIMIT ?7";
 
 /* Two sums. */
 static int sums(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
@@ -308,7 +313,8 @@ int retrohunt_is_asked(struct sql_conn *conn, int64_t file_id, const struct retr
 {
 	int64_t one;
 
-	return first_row(conn, IS_ASKED, SQL_VALS(SCOPE_VALS(file_id, scope)), ret, &one, err);
+	return first_row(conn, RETROHUNT_IS_ASKED_SQL, SQL_VALS(SCOPE_VALS(file_id, scope)), ret,
+			 &one, err);
 }
 
 int retrohunt_around(struct sql_conn *conn, int64_t file_id, const struct retrohunt_scope *scope,
@@ -318,8 +324,8 @@ int retrohunt_around(struct sql_conn *conn, int64_t file_id, const struct retroh
 	size_t n = 0;
 	bool row;
 
-	TRY(sql_start(&q, conn, AROUND, err, SCOPE_VALS(file_id, scope), SQL_I64(after_id),
-		      SQL_I64(max)));
+	TRY(sql_start(&q, conn, RETROHUNT_AROUND_SQL, err, SCOPE_VALS(file_id, scope),
+		      SQL_I64(after_id), SQL_I64(max)));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "store/meta_analysis.h"
 #include "store/meta_index.h"
+#include "store/meta_retrohunt.h"
 #include "store/meta_verify.h"
 
 enum {
@@ -503,6 +504,44 @@ static void wrong_rows_are_found(void **state)
 	}
 }
 
+/*
+ * A match is told on the containers around its file: found from the file upwards, each by its key,
+ * whatever else is stored.
+ */
+static void no_match_goes_through_all_files(void **state)
+{
+	const char *const statements[] = { RETROHUNT_IS_ASKED_SQL, RETROHUNT_AROUND_SQL };
+	const struct sql_val vals[] = { SQL_I64(1),        SQL_I64(1000000), SQL_TEXT(STR("main")),
+					SQL_I64(0),        SQL_I64(1 << 30), SQL_I64(0),
+					SQL_I64(INT16_MAX) };
+	struct world *w = *state;
+	struct err err;
+
+	for (size_t i = 0; i < 2; i++) {
+		AUTO(sql_end) struct sql_query q = { 0 };
+		char text[1000];
+		unsigned files = 0;
+		bool row;
+
+		snprintf(text, sizeof text, "EXPLAIN QUERY PLAN %s", statements[i]);
+		CHECK_OK(sql_start_vals(&q, w->c, text, vals, i ? 7 : 5, &err), &err);
+		for (;;) {
+			char detail[200];
+
+			CHECK_OK(sql_next(&q, &row, &err), &err);
+			if (!row)
+				break;
+			snprintf(detail, sizeof detail, STR_FMT, STR_ARG(sql_str(&q, 3)));
+			files +=
+				strcmp(detail, "SEARCH f USING INTEGER PRIMARY KEY (rowid=?)") == 0;
+			if (strncmp(detail, "SCAN f", 6) == 0 || strstr(detail, "rowid>") ||
+			    strstr(detail, "rowid<"))
+				fail_msg("%s: %s", statements[i], detail);
+		}
+		CHECK_ROW(statements[i], files == 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -520,6 +559,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(features_are_kept_and_go_with_the_file, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(wrong_rows_are_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_match_goes_through_all_files, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

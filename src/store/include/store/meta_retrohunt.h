@@ -242,4 +242,6 @@ MUST_USE int retrohunt_is_asked(struct sql_conn *conn, int64_t file_id,
 MUST_USE int retrohunt_around(struct sql_conn *conn, int64_t file_id,
 			      const struct retrohunt_scope *scope, int64_t after_id, int64_t *ret,
 			      size_t max, size_t *ret_n, struct err *err);
+/* The statements of the last two, for the test of how the database runs them. */
+extern const char RETROHUNT_IS_ASKED_SQL[], RETROHUNT_AROUND_SQL[];
 #endif
