@@ -110,7 +110,7 @@ static void walk_rows(struct segment *seg)
 
 				for (uint32_t j = 0; p && j < m->row_bytes; j++)
 					sink += p[j];
-				segment_row_prefetch(seg, m, row);
+				segment_read_ahead(seg, segment_row_pages(m, row));
 			}
 		}
 	}

@@ -13,7 +13,7 @@
  */
 enum {
 	FORMAT_VERSION = 1,
-	FORMAT_PAGE_BYTES = 4096,
+	FORMAT_PAGE_BYTES = SEGMENT_PAGE_BYTES,
 	FORMAT_HEADER_BYTES = 256, /* of the first page; the rest of it is zero */
 	FORMAT_FOOTER_BYTES = 32,
 	FORMAT_SALT_BYTES = 8,

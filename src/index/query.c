@@ -132,6 +132,7 @@ static void query_end(struct query *q)
 	free(q->block.tiles);
 	free(q->block.spreads);
 	free(q->block.places);
+	query_ahead_release(q);
 }
 
 /* ---- a block ------------------------------------------------------------------------ */
@@ -199,10 +200,14 @@ static void group_add(struct query *q, uint32_t rule, uint64_t *set)
 static void groups_evaluate(struct query *q)
 {
 	uint64_t *set = query_set_take(q);
+	uint32_t ahead = 0; /* rules before it were read ahead */
 
 	for (uint32_t i = 0; i < q->rule_count; i++) {
 		if (q->block.is_damaged || q->is_stopped)
 			break;
+		if (i >= ahead)
+			ahead = i + query_ahead_rules(q, q->rules + i, q->rule_count - i,
+						      q->block.alive);
 		group_add(q, q->rules[i], set);
 	}
 	query_set_give(q, set);
@@ -258,6 +263,7 @@ static int candidates_add(struct query *q, struct err *err)
 	if (!q->has_found)
 		return 0;
 	q->has_found = false;
+	query_column_ahead(q, sizes, b->doc_count * sizeof *sizes);
 	for (uint32_t word = 0; word * 64 < b->doc_count; word++)
 		n += row_bits(q->doc_found[word]);
 	TRY(candidates_reserve(q, n, err));
@@ -296,6 +302,7 @@ static void groups_end(struct query *q)
 static int block_run(struct query *q, const struct segment_block *b, struct err *err)
 {
 	q->counters->blocks++;
+	query_ahead_begin(q, b);
 	if (!query_filter_block(q, b)) {
 		q->counters->blocks_pruned++;
 		return 0;

@@ -83,6 +83,7 @@ static void bare_make(struct query *q)
 	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
 	uint32_t n = 0;
 
+	query_column_ahead(q, sizes, b->doc_count * sizeof *sizes);
 	q->kernel->between(q->doc_bits, sizes, b->doc_count, 0, GRAM_FOLD4_BYTES - 1, 0);
 	for (uint32_t word = 0; word * 64 < b->doc_count; word++) {
 		uint64_t todo = (q->doc_bits[word] & q->doc_alive[word]) | q->doc_always[word];
@@ -142,12 +143,14 @@ static int spreads_make(struct query *q, struct err *err)
 {
 	struct query_block *block = &q->block;
 	const struct segment_block *b = block->b;
+	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
 	struct numbers numbers;
 	uint32_t spreads = 0, places = 0;
 
 	memset(numbers.several, 0, sizeof numbers.several);
-	q->kernel->between(numbers.several, segment_sizes(q->seg) + b->doc_first, b->doc_count,
-			   SEGMENT_CHUNK_FROM + 1, UINT64_MAX, 0);
+	query_column_ahead(q, sizes, b->doc_count * sizeof *sizes);
+	q->kernel->between(numbers.several, sizes, b->doc_count, SEGMENT_CHUNK_FROM + 1, UINT64_MAX,
+			   0);
 	for (uint32_t i = 0; i < QUERY_DOC_WORDS; i++) {
 		numbers.before[i] = spreads;
 		spreads += row_bits(numbers.several[i]);

@@ -9,10 +9,7 @@ enum {
 	 * is still there most likely has it, and to verify costs less than to go on.
 	 */
 	QUIET_ROWS = 16,
-	/* As many as a run that is nowhere takes; more would be read in vain. */
-	ROWS_AHEAD = 16,
-	COLD_US = 200, /* for the rows of a run: then they came from a disk */
-	TILES_SAMPLED = 2,
+	COLD_US = 200,      /* for the rows of a run: then they came from a disk */
 	TILES_AT_ONCE = 16, /* there is one for each class */
 	LINE_BITS = ROW_LINE * 8,
 	/* The share of all sets, in quarters, that what is kept for later may take. */
@@ -50,19 +47,12 @@ static uint64_t and_rows(struct query *q, uint32_t row_bytes, uint8_t *set,
 	return left | q->kernel->and_rows(set, tail_rows, 1, cut) << whole;
 }
 
-struct run_rows {
-	uint32_t hashes[PLAN_GRAMS_MAX * GRAM_HASHES];
-	unsigned known; /* hashes so far */
-	unsigned count; /* when all are known */
-	bool any;       /* something has it */
-};
-
 /*
  * Four grams' first hashes, then their second: two rows of one gram say less that is
  * new than rows of two.
  */
-static void rows_know(const struct plan *plan, const struct plan_run_rec *run,
-		      struct run_rows *rows)
+void query_run_hashes(const struct plan *plan, const struct plan_run_rec *run,
+		      struct query_run_rows *rows)
 {
 	const uint8_t *p = (const uint8_t *)run->run.bytes.p;
 	unsigned first = rows->known / GRAM_HASHES;
@@ -89,8 +79,25 @@ struct run_tile {
 	uint8_t *set;
 	uint64_t lines; /* of the set that still have a bit */
 	unsigned quiet; /* rows since the last one that took a bit away */
+	unsigned asked; /* rows that were read ahead, from a disk */
 	const uint8_t *rows[ROW_AT_ONCE];
 };
+
+/* Columns that are left. */
+static uint32_t tile_columns(const struct run_tile *t)
+{
+	uint32_t columns = 0;
+
+	for (uint64_t todo = t->lines; todo; todo &= todo - 1) {
+		const uint8_t *line = t->set + (size_t)__builtin_ctzll(todo) * ROW_LINE;
+		uint64_t words[QUERY_LINE_WORDS];
+
+		memcpy(words, line, sizeof words);
+		for (unsigned i = 0; i < QUERY_LINE_WORDS; i++)
+			columns += row_bits(words[i]);
+	}
+	return columns;
+}
 
 /* The next n rows are found and on their way from memory. False: damaged. */
 static bool rows_fetch(struct query *q, struct run_tile *t, const uint32_t *hashes, unsigned n)
@@ -110,28 +117,38 @@ static bool rows_fetch(struct query *q, struct run_tile *t, const uint32_t *hash
 	return true;
 }
 
-/* The first rows of a run are asked for together: a disk has many arms, or none. */
-static void rows_ahead(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
-		       const struct run_tile *tiles, unsigned n)
+/* From the row `first` on: as many as most likely decide about what is left. */
+static void rows_ahead(struct query *q, const struct plan_run_rec *run, struct query_run_rows *rows,
+		       struct run_tile *tiles, unsigned n, unsigned first)
 {
-	while (rows->known < rows->count && rows->known < ROWS_AHEAD)
-		rows_know(q->plan, run, rows);
-	for (unsigned i = 0; i < rows->known && i < ROWS_AHEAD; i++)
-		for (unsigned k = 0; k < n; k++)
-			segment_row_prefetch(q->seg, tiles[k].m,
-					     gram_row(rows->hashes[i], tiles[k].m->class));
+	for (unsigned k = 0; k < n; k++) {
+		struct run_tile *t = &tiles[k];
+		unsigned to = first + query_rows_for(q, tile_columns(t));
+
+		if (t->asked > first)
+			continue;
+		for (t->asked = first; t->asked < to && t->asked < rows->count; t->asked++) {
+			if (t->asked == rows->known)
+				query_run_hashes(q->plan, run, rows);
+			if (!query_ahead_row(q, t->m, rows->hashes[t->asked]))
+				break;
+		}
+	}
+	query_ahead_read(q);
 }
 
 /* The n tiles that are left after all rows, or after enough of them, remain. */
-static bool run_tiles(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
-		      struct run_tile *tiles, unsigned n)
+static bool run_tiles(struct query *q, const struct plan_run_rec *run, struct query_run_rows *rows,
+		      struct run_tile *tiles, unsigned n, bool *any)
 {
 	for (unsigned i = 0; n > 0 && i < rows->count; i += ROW_AT_ONCE) {
 		unsigned row_count = rows->count - i < ROW_AT_ONCE ? rows->count - i : ROW_AT_ONCE;
 		unsigned left = 0;
 
+		if (q->is_cold)
+			rows_ahead(q, run, rows, tiles, n, i);
 		if (i >= rows->known)
-			rows_know(q->plan, run, rows);
+			query_run_hashes(q->plan, run, rows);
 		/* First all of them, so that they come from memory together. */
 		for (unsigned k = 0; k < n; k++)
 			if (!rows_fetch(q, &tiles[k], rows->hashes + i, row_count))
@@ -148,55 +165,36 @@ static bool run_tiles(struct query *q, const struct plan_run_rec *run, struct ru
 			if (!query_goes_on(q, bytes))
 				return false;
 			if (t->lines && t->quiet >= QUIET_ROWS)
-				rows->any = true;
+				*any = true;
 			else if (t->lines)
 				tiles[left++] = *t;
 		}
 		n = left;
 	}
-	rows->any |= n > 0;
+	*any |= n > 0;
 	return true;
 }
 
-/* Of the first run: is the first row of some matrix not in memory? */
-static bool is_cold(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
-		    const struct run_tile *tiles, unsigned n)
-{
-	if (rows->known == 0)
-		rows_know(q->plan, run, rows);
-	for (unsigned i = 0; i < n && i < TILES_SAMPLED; i++) {
-		const struct segment_matrix *m = tiles[n - 1 - i].m;
-
-		if (!segment_row_is_near(q->seg, m, gram_row(rows->hashes[i], m->class)))
-			return true;
-	}
-	return false;
-}
-
-/* How long it took tells whether the rows of the next one are worth asking for ahead. */
-static bool run_tiles_timed(struct query *q, const struct plan_run_rec *run, struct run_rows *rows,
-			    struct run_tile *tiles, unsigned n)
+/* Where it takes long, rows come from a disk: those of the next one are read ahead. */
+static bool run_tiles_timed(struct query *q, const struct plan_run_rec *run,
+			    struct query_run_rows *rows, struct run_tile *tiles, unsigned n,
+			    bool *any)
 {
 	struct clock *clock = clock_system();
 	int64_t start_us = clock_mono_us(clock);
-	bool goes_on;
+	bool goes_on = run_tiles(q, run, rows, tiles, n, any);
 
-	if (!q->has_sampled)
-		q->is_cold = is_cold(q, run, rows, tiles, n);
-	if (q->is_cold)
-		rows_ahead(q, run, rows, tiles, n);
-	goes_on = run_tiles(q, run, rows, tiles, n);
-	q->has_sampled = true;
-	q->is_cold = clock_mono_us(clock) - start_us > COLD_US;
+	q->is_cold |= clock_mono_us(clock) - start_us > COLD_US;
 	return goes_on;
 }
 
 static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
 {
 	const struct plan_run_rec *run = &q->plan->runs[number];
-	struct run_rows rows = { .count = run->gram_count * GRAM_HASHES };
+	struct query_run_rows rows = { .count = run->gram_count * GRAM_HASHES };
 	struct run_tile tiles[TILES_AT_ONCE];
 	unsigned n = 0;
+	bool any = false;
 
 	for (uint32_t i = 0; i < q->block.tile_count; i++) {
 		const struct query_tile *t = &q->block.tiles[i];
@@ -210,14 +208,15 @@ static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
 		to->set = (uint8_t *)(set + t->word);
 		to->lines = q->kernel->lines(to->set, (t->columns + LINE_BITS - 1) / LINE_BITS);
 		to->quiet = 0;
+		to->asked = 0;
 		n += to->lines != 0;
 		if (n == TILES_AT_ONCE) {
-			if (!run_tiles_timed(q, run, &rows, tiles, n))
+			if (!run_tiles_timed(q, run, &rows, tiles, n, &any))
 				return false;
 			n = 0;
 		}
 	}
-	return run_tiles_timed(q, run, &rows, tiles, n) && rows.any;
+	return run_tiles_timed(q, run, &rows, tiles, n, &any) && any;
 }
 
 /* ---- what is used more than once ---------------------------------------------------- */
@@ -261,6 +260,7 @@ static bool or_narrow(struct query *q, const struct plan_node *node, enum mode m
 	const uint32_t *children = q->plan->children + node->arg;
 	uint64_t *found = query_set_take(q), *rest = query_set_take(q);
 	size_t words = q->block.words;
+	uint32_t ahead = 0; /* children before it were read ahead */
 	bool any = true;
 
 	if (found && rest) {
@@ -269,6 +269,8 @@ static bool or_narrow(struct query *q, const struct plan_node *node, enum mode m
 		for (unsigned i = 0; i < node->n; i++) {
 			if (!q->kernel->without(rest, set, found, words))
 				break;
+			if (i >= ahead)
+				ahead = i + query_ahead_nodes(q, children + i, node->n - i, rest);
 			if (!narrow(q, &q->plan->nodes[children[i]], mode, rest))
 				continue;
 			q->kernel->join(found, rest, words);
@@ -295,6 +297,7 @@ static bool at_least_counted(struct query *q, const struct plan_node *node, enum
 	const struct row_kernel *kernel = q->kernel;
 	uint64_t *done = sets[0], *open = sets[1], *value = sets[2];
 	size_t words = q->block.words;
+	unsigned ahead = 0, first = node->n - node->k + 1u; /* so many must fail */
 
 	for (unsigned i = 0; i < digits; i++)
 		memset(planes[i], 0, words * 8);
@@ -303,6 +306,9 @@ static bool at_least_counted(struct query *q, const struct plan_node *node, enum
 	for (unsigned i = 0; i < node->n; i++) {
 		unsigned left = node->n - i - 1u; /* children after this one */
 
+		if (i >= ahead)
+			ahead = i + query_ahead_nodes(q, children + i,
+						      (i < first ? first : node->n) - i, open);
 		memcpy(value, open, words * 8);
 		if (narrow(q, &q->plan->nodes[children[i]], mode, value)) {
 			kernel->count(planes, digits, value, words);

@@ -1,5 +1,6 @@
 #ifndef INDEX_QUERY_INTERNAL_H
 #define INDEX_QUERY_INTERNAL_H
+#include "index/gram.h"
 #include "index/query.h"
 #include "plan_internal.h"
 #include "row_kernel_internal.h"
@@ -32,7 +33,8 @@ struct query_spread {
 enum {
 	QUERY_DOCS = 65536, /* of a block, as far as the type of their numbers goes */
 	QUERY_DOC_WORDS = QUERY_DOCS / 64,
-	QUERY_LINE_WORDS = ROW_LINE / 8
+	QUERY_LINE_WORDS = ROW_LINE / 8,
+	QUERY_AHEAD_PAGES = 1 << 16 /* 256 MiB of a segment are on their way at most */
 };
 
 struct query_block {
@@ -48,6 +50,20 @@ struct query_block {
 	uint32_t place_cap;
 	uint64_t *alive; /* set: what passes the filter */
 	bool is_damaged;
+};
+
+/* The hashes of a run's grams, in the order in which their rows are looked at. */
+struct query_run_rows {
+	uint32_t hashes[PLAN_GRAMS_MAX * GRAM_HASHES];
+	unsigned known; /* so far */
+	unsigned count; /* when all are known */
+};
+
+/* Pages that are gathered, to be asked for together. */
+struct query_ahead {
+	uint32_t *pages; /* QUERY_AHEAD_PAGES of room, once there is something to gather; owned */
+	uint32_t count;
+	unsigned near; /* so often in a row what was gathered was in memory */
 };
 
 /* The documents of one feature, rising; read when first asked for. */
@@ -94,7 +110,9 @@ struct query {
 	bool has_found;    /* doc_found is not empty */
 	bool is_stopped;
 	bool has_sampled;
-	bool is_cold; /* rows come from a disk: they are asked for ahead */
+	/* Rows come from a disk, and are asked for ahead: guessed once, then seen by the time. */
+	bool is_cold;
+	struct query_ahead ahead;
 };
 
 /* ---- query.c ---- */
@@ -124,7 +142,32 @@ bool query_pred(struct query *q, uint32_t pred, uint64_t *set);
 /* How many there are among `bits`, and how many bytes their samples have. */
 void query_docs_sum(const struct query *q, const uint64_t *bits, uint64_t *docs, uint64_t *bytes);
 
+/* ---- query_ahead.c: rows that come from a disk ---- */
+/* Once, with the first block that is looked at: is it in memory? A guess by some rows. */
+void query_ahead_begin(struct query *q, const struct segment_block *b);
+/* Bytes of documents' columns will be read next: ask for them, if the query is cold. */
+void query_column_ahead(const struct query *q, const void *from, size_t bytes);
+/* Rows that leave none of so many columns that have no gram of them, most likely. */
+unsigned query_rows_for(const struct query *q, uint32_t columns);
+/* Gather a row. false: there is no more room. */
+bool query_ahead_row(struct query *q, const struct segment_matrix *m, uint32_t hash);
+/*
+ * Ask for what is gathered, and forget it. Nothing is asked for where a sample of it is in
+ * memory; after that has happened often the query is not cold any more.
+ */
+void query_ahead_read(struct query *q);
+/*
+ * Before any of these nodes is evaluated over the set: ask for what their first looks need,
+ * as far as there is room. Returns how many of them that holds for; 0: nothing is read ahead.
+ */
+uint32_t query_ahead_nodes(struct query *q, const uint32_t *nodes, uint32_t n, const uint64_t *set);
+uint32_t query_ahead_rules(struct query *q, const uint32_t *rules, uint32_t n, const uint64_t *set);
+void query_ahead_release(struct query *q);
+
 /* ---- query_eval.c: programs ---- */
+/* The next few hashes of a run. */
+void query_run_hashes(const struct plan *plan, const struct plan_run_rec *run,
+		      struct query_run_rows *rows);
 /* Evaluate the rules that others name, first to last, before anything that names them. */
 void query_shared_rules(struct query *q);
 /* The set narrowed to the value of a string or a rule; whether something is left. */

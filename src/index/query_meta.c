@@ -44,7 +44,10 @@ static void corpus_bits(const struct query *q, const struct segment_block *b, ui
 	if (b->corpora == 1u << q->filter->corpus) {
 		memset(bits, 0xff, words * 8ull);
 	} else {
-		q->kernel->byte_bits(bits, segment_corpora(q->seg) + b->doc_first, b->doc_count, 0);
+		const uint8_t *corpora = segment_corpora(q->seg) + b->doc_first;
+
+		query_column_ahead(q, corpora, b->doc_count);
+		q->kernel->byte_bits(bits, corpora, b->doc_count, 0);
 		for (uint32_t i = 0; i < words && q->filter->corpus == SEGMENT_MAIN; i++)
 			bits[i] = ~bits[i];
 	}
@@ -74,20 +77,25 @@ bool query_filter_block(struct query *q, const struct segment_block *b)
 			  b->id_max <= f->last_id && b->first_seen_max_s <= f->end_s &&
 			  b->size_max <= f->size_max && !f->dead;
 	if (b->id_min < f->first_id || b->id_max > f->last_id) {
-		q->kernel->between(bits, (const uint64_t *)segment_file_ids(q->seg) + b->doc_first,
-				   n, (uint64_t)f->first_id ^ sign, (uint64_t)f->last_id ^ sign,
-				   sign);
+		const uint64_t *ids = (const uint64_t *)segment_file_ids(q->seg) + b->doc_first;
+
+		query_column_ahead(q, ids, n * sizeof *ids);
+		q->kernel->between(bits, ids, n, (uint64_t)f->first_id ^ sign,
+				   (uint64_t)f->last_id ^ sign, sign);
 		any = bits_and(alive, bits, n);
 	}
 	if (any && b->first_seen_max_s > f->end_s) {
-		q->kernel->between(bits,
-				   (const uint64_t *)segment_first_seen(q->seg) + b->doc_first, n,
-				   0, (uint64_t)f->end_s ^ sign, sign);
+		const uint64_t *seen = (const uint64_t *)segment_first_seen(q->seg) + b->doc_first;
+
+		query_column_ahead(q, seen, n * sizeof *seen);
+		q->kernel->between(bits, seen, n, 0, (uint64_t)f->end_s ^ sign, sign);
 		any = bits_and(alive, bits, n);
 	}
 	if (any && b->size_max > f->size_max) {
-		q->kernel->between(bits, segment_sizes(q->seg) + b->doc_first, n, 0, f->size_max,
-				   0);
+		const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
+
+		query_column_ahead(q, sizes, n * sizeof *sizes);
+		q->kernel->between(bits, sizes, n, 0, f->size_max, 0);
 		any = bits_and(alive, bits, n);
 	}
 	if (any && f->dead) {
@@ -95,7 +103,10 @@ bool query_filter_block(struct query *q, const struct segment_block *b)
 		any = bits_and(alive, alive, n);
 	}
 	if (b->flags & SEGMENT_DOC_ALWAYS) {
-		q->kernel->byte_bits(q->doc_always, segment_flags(q->seg) + b->doc_first, n,
+		const uint8_t *flags = segment_flags(q->seg) + b->doc_first;
+
+		query_column_ahead(q, flags, n);
+		q->kernel->byte_bits(q->doc_always, flags, n,
 				     (unsigned)__builtin_ctz(SEGMENT_DOC_ALWAYS));
 		(void)bits_and(q->doc_always, alive, n);
 	} else {
@@ -109,9 +120,10 @@ bool query_filter_block(struct query *q, const struct segment_block *b)
 static void size_bits(const struct query *q, const struct plan_pred *p, uint64_t *bits)
 {
 	const struct segment_block *b = q->block.b;
+	const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
 
-	q->kernel->between(bits, segment_sizes(q->seg) + b->doc_first, b->doc_count, p->least,
-			   p->most, 0);
+	query_column_ahead(q, sizes, b->doc_count * sizeof *sizes);
+	q->kernel->between(bits, sizes, b->doc_count, p->least, p->most, 0);
 }
 
 static void head_bits(const struct query *q, const struct plan_pred *p, uint64_t *bits)
@@ -119,6 +131,8 @@ static void head_bits(const struct query *q, const struct plan_pred *p, uint64_t
 	const struct segment_block *b = q->block.b;
 	uint64_t long_enough[SEGMENT_BLOCK_DOCS / 64];
 
+	query_column_ahead(q, segment_heads(q->seg)[b->doc_first],
+			   (size_t)b->doc_count * SEGMENT_HEAD_BYTES);
 	q->kernel->pairs(bits, segment_heads(q->seg)[b->doc_first], b->doc_count, p->value,
 			 p->mask);
 	if (b->size_min < p->least) {
@@ -170,11 +184,13 @@ static bool feature_bits(struct query *q, uint32_t pred, uint64_t *bits)
 		feature_read(q, f, q->plan->preds[pred].feature);
 	if (f->is_lost)
 		return false;
-	if (b->flags & SEGMENT_DOC_NO_FEATURES)
+	if (b->flags & SEGMENT_DOC_NO_FEATURES) {
+		query_column_ahead(q, segment_flags(q->seg) + b->doc_first, b->doc_count);
 		q->kernel->byte_bits(bits, segment_flags(q->seg) + b->doc_first, b->doc_count,
 				     (unsigned)__builtin_ctz(SEGMENT_DOC_NO_FEATURES));
-	else
+	} else {
 		memset(bits, 0, ((size_t)b->doc_count + 63) / 64 * 8);
+	}
 	for (uint32_t i = first_at_least(f, b->doc_first); i < f->count; i++) {
 		uint32_t doc = f->docs[i] - b->doc_first;
 
@@ -230,7 +246,12 @@ void query_docs_sum(const struct query *q, const uint64_t *bits, uint64_t *docs,
 	for (uint32_t word = 0; word * 64 < b->doc_count; word++)
 		n += row_bits(bits[word]);
 	*docs += n;
-	*bytes += n == b->doc_count ? b->sample_bytes
-				    : q->kernel->sum(segment_sizes(q->seg) + b->doc_first, bits,
-						     b->doc_count);
+	if (n == b->doc_count) {
+		*bytes += b->sample_bytes;
+	} else if (n > 0) {
+		const uint64_t *sizes = segment_sizes(q->seg) + b->doc_first;
+
+		query_column_ahead(q, sizes, b->doc_count * sizeof *sizes);
+		*bytes += q->kernel->sum(sizes, bits, b->doc_count);
+	}
 }

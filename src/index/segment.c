@@ -11,7 +11,8 @@
 #include "segment_internal.h"
 
 enum {
-	READ_BYTES = 64 * FORMAT_PAGE_BYTES /* at a time, when pages are checked in a row */
+	READ_BYTES = 64 * FORMAT_PAGE_BYTES, /* at a time, when pages are checked in a row */
+	PLACES_AHEAD = 4096 /* documents: pieces that cost little more than a read */
 };
 
 /* Check whole pages from `at` to `to`, of one section or several. */
@@ -105,8 +106,7 @@ static int segment_load(struct segment *seg, const char *path, struct err *err)
 	seg->pages_damaged = seg->pages_whole + words;
 	TRY(segment_validate(seg, err));
 	/* One row is read here and one there: what stands around it is not wanted. */
-	(void)madvise((void *)(uintptr_t)(seg->map + s[SECTION_ROWS].at), s[SECTION_ROWS].bytes,
-		      MADV_RANDOM);
+	(void)madvise((void *)(uintptr_t)seg->map, seg->bytes, MADV_RANDOM);
 	return 0;
 }
 
@@ -215,6 +215,31 @@ void segment_doc_get(const struct segment *seg, uint32_t doc, struct segment_doc
 	};
 	memcpy(ret->sha256, column_at(seg, COLUMN_SHA256, doc), sizeof ret->sha256);
 	memcpy(ret->head, column_at(seg, COLUMN_HEAD, doc), sizeof ret->head);
+}
+
+void segment_place_get(const struct segment *seg, uint32_t doc, struct segment_place *ret)
+{
+	REQUIRE(doc < seg->header.docs);
+	*ret = (struct segment_place){
+		.file_id = segment_file_ids(seg)[doc],
+		.size = segment_sizes(seg)[doc],
+		.offset = get_le64(column_at(seg, COLUMN_OFFSET, doc)),
+		.pack = get_le32(column_at(seg, COLUMN_PACK, doc)),
+	};
+}
+
+uint32_t segment_places_ahead(const struct segment *seg, uint32_t doc)
+{
+	static const enum format_column columns[] = { COLUMN_FILE_ID, COLUMN_SIZE, COLUMN_OFFSET,
+						      COLUMN_PACK };
+	uint32_t n = seg->header.docs - doc;
+
+	REQUIRE(doc < seg->header.docs);
+	n = n < PLACES_AHEAD ? n : PLACES_AHEAD;
+	for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
+		segment_read_ahead(seg, segment_column_pages(seg, column_at(seg, columns[i], doc),
+							     n * format_column_width(columns[i])));
+	return doc + n;
 }
 
 bool segment_doc_find(const struct segment *seg, int64_t file_id, uint32_t *ret_doc)

@@ -1,6 +1,6 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "base/mem.h"
@@ -79,23 +79,48 @@ const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, 
 	return segment_row_whole(seg, m, row);
 }
 
-void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row)
-{
-	uint64_t at = m->rows_at + (uint64_t)row * m->row_bits / 8;
-	uint64_t from = at / FORMAT_PAGE_BYTES * FORMAT_PAGE_BYTES;
+/* The kernel takes no more of one request than the read-ahead of the device. */
+enum {
+	AHEAD_PIECE_BYTES = 128 << 10
+};
 
-	/* Advice: what it cannot do is done when the row is read. */
-	(void)madvise((void *)(uintptr_t)(seg->map + from), at + m->row_bytes - from,
-		      MADV_WILLNEED);
+static struct segment_pages pages_of(uint64_t at, uint64_t bytes)
+{
+	uint64_t first = at / FORMAT_PAGE_BYTES;
+	uint64_t end = (at + bytes + FORMAT_PAGE_BYTES - 1) / FORMAT_PAGE_BYTES;
+
+	return (struct segment_pages){ (uint32_t)first, (uint32_t)(end - first) };
 }
 
-bool segment_row_is_near(const struct segment *seg, const struct segment_matrix *m, uint32_t row)
+struct segment_pages segment_row_pages(const struct segment_matrix *m, uint32_t row)
+{
+	return pages_of(m->rows_at + (uint64_t)row * m->row_bits / 8, m->row_bytes);
+}
+
+struct segment_pages segment_column_pages(const struct segment *seg, const void *from, size_t bytes)
+{
+	return pages_of((uint64_t)((const uint8_t *)from - seg->map), bytes);
+}
+
+void segment_read_ahead(const struct segment *seg, struct segment_pages pages)
+{
+	uint64_t at = (uint64_t)pages.first * FORMAT_PAGE_BYTES;
+	uint64_t to = at + (uint64_t)pages.count * FORMAT_PAGE_BYTES;
+
+	for (; at < to; at += AHEAD_PIECE_BYTES)
+		(void)posix_fadvise(
+			seg->file->fd, (off_t)at,
+			(off_t)(to - at < AHEAD_PIECE_BYTES ? to - at : AHEAD_PIECE_BYTES),
+			POSIX_FADV_WILLNEED);
+}
+
+bool segment_page_is_near(const struct segment *seg, uint32_t page)
 {
 	uint8_t byte;
 	struct iovec v = { &byte, 1 };
-	uint64_t at = m->rows_at + (uint64_t)row * m->row_bits / 8;
+	off_t at = (off_t)page * FORMAT_PAGE_BYTES;
 
-	return preadv2(seg->file->fd, &v, 1, (off_t)at, RWF_NOWAIT) >= 0 || errno != EAGAIN;
+	return preadv2(seg->file->fd, &v, 1, at, RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
 void segment_on_damage(struct segment *seg,

@@ -242,40 +242,65 @@ struct plan *retro_plan_of(const struct scan_rules *rules)
 	return plan;
 }
 
-/* All files of the part are decided now, but for those that the plan leaves: count, and skip. */
-static void decide_part(struct retro_job *job, struct retro_task *task,
-			const struct corpus_part *part, enum segment_corpus corpus)
+/* Documents of a block that are too large to be hunted. */
+static void skip_block(struct retro_job *job, struct retro_task *task,
+		       const struct corpus_part *part, const struct segment_block *b,
+		       enum segment_corpus corpus)
 {
 	const int64_t *ids = segment_file_ids(part->segment);
 	const uint64_t *sizes = segment_sizes(part->segment);
 	const uint8_t *corpora = segment_corpora(part->segment);
 	uint64_t max = job->engine->svc->options.hunt_bytes_max;
 
-	for (uint32_t d = 0; d < segment_docs(part->segment); d++) {
-		if (ids[d] < part->first_id || ids[d] > part->last_id || corpora[d] != corpus ||
-		    corpus_is_dead(part, d))
+	segment_read_ahead(part->segment, segment_column_pages(part->segment, sizes + b->doc_first,
+							       b->doc_count * sizeof *sizes));
+	for (uint32_t d = b->doc_first; d < b->doc_first + b->doc_count; d++) {
+		if (sizes[d] <= max || ids[d] < part->first_id || ids[d] > part->last_id ||
+		    corpora[d] != corpus || corpus_is_dead(part, d))
 			continue;
-		if (sizes[d] > max)
-			skip_large(job, task, ids[d], sizes[d]);
+		skip_large(job, task, ids[d], sizes[d]);
 		decide(task, sizes[d]);
+	}
+}
+
+/*
+ * All files of the part are decided now, but for those that the plan leaves. Blocks say
+ * enough of most: columns of documents would be read from the disk for nothing.
+ */
+static void decide_part(struct retro_job *job, struct retro_task *task,
+			const struct corpus_part *part, enum segment_corpus corpus,
+			const struct query_counters *counters)
+{
+	task->done.files += (int64_t)counters->docs;
+	task->done.bytes += (int64_t)counters->doc_bytes;
+	for (uint32_t i = 0; i < segment_blocks(part->segment); i++) {
+		const struct segment_block *b = segment_block_at(part->segment, i);
+
+		if (b->size_max > job->engine->svc->options.hunt_bytes_max)
+			skip_block(job, task, part, b, corpus);
 	}
 }
 
 static int take_candidates(struct retro_task *task, struct segment *seg,
 			   const struct query_answer *answer, struct reading *r, struct err *err)
 {
-	for (uint32_t i = 0; i < answer->count; i++) {
-		struct segment_doc doc;
+	uint32_t ahead = 0; /* documents before it were read ahead */
 
-		segment_doc_get(seg, answer->candidates[i].doc, &doc);
+	for (uint32_t i = 0; i < answer->count; i++) {
+		uint32_t doc = answer->candidates[i].doc;
+		struct segment_place place;
+
+		if (doc >= ahead)
+			ahead = segment_places_ahead(seg, doc);
+		segment_place_get(seg, doc, &place);
 		TRY(item_add(task, &r->cap,
-			     &(struct retro_item){ .file_id = doc.file_id,
-						   .offset = doc.offset,
-						   .len = (uint32_t)doc.size,
-						   .pack = doc.pack },
+			     &(struct retro_item){ .file_id = place.file_id,
+						   .offset = place.offset,
+						   .len = (uint32_t)place.size,
+						   .pack = place.pack },
 			     err));
 		task->done.files--;
-		task->done.bytes -= (int64_t)doc.size;
+		task->done.bytes -= (int64_t)place.size;
 	}
 	return 0;
 }
@@ -303,7 +328,7 @@ static int plan_segment(struct retro_job *job, struct retro_task *task,
 	TRY(query_run(job->plan, part->segment, &filter, &answer, err));
 	metric_add(METRIC_retrohunt_candidates_total, answer.count);
 	metric_add(METRIC_retrohunt_indexed_total, (int64_t)answer.counters.docs);
-	decide_part(job, task, part, filter.corpus);
+	decide_part(job, task, part, filter.corpus, &answer.counters);
 	rc = take_candidates(task, part->segment, &answer, r, err);
 	query_answer_release(&answer);
 	return rc;

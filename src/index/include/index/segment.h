@@ -26,6 +26,7 @@ enum {
 	SEGMENT_CLASS_MIN = 9,            /* 512 rows */
 	SEGMENT_CLASS_MAX = 23,
 	SEGMENT_HEAD_BYTES = 16,
+	SEGMENT_PAGE_BYTES = 4096,
 	SEGMENT_CHUNK_FROM = 2 << 20,   /* samples above this are chunks … */
 	SEGMENT_CHUNK_BYTES = 1 << 20,  /* … that begin so far apart … */
 	SEGMENT_CHUNK_OVERLAP = 4 << 10 /* … and are this much longer */
@@ -76,6 +77,14 @@ int64_t segment_last_id(const struct segment *seg);
 uint32_t segment_features_version(const struct segment *seg);
 unsigned segment_fill_max(const struct segment *seg); /* see signature.h */
 void segment_doc_get(const struct segment *seg, uint32_t doc, struct segment_doc *ret);
+/* Where the bytes of a document are: a part of segment_doc, of which the rest is not read. */
+struct segment_place {
+	int64_t file_id;
+	uint64_t size; /* bytes */
+	uint64_t offset;
+	uint32_t pack;
+};
+void segment_place_get(const struct segment *seg, uint32_t doc, struct segment_place *ret);
 /* The document of a file; false: it has none here. Logarithmic. */
 bool segment_doc_find(const struct segment *seg, int64_t file_id, uint32_t *ret_doc);
 
@@ -127,10 +136,26 @@ const struct segment_block *segment_block_at(const struct segment *seg, uint32_t
  * that it costs two loads.
  */
 const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, uint32_t row);
-/* Start reading it from the disk: a system call, worth it where rows are not in memory. */
-void segment_row_prefetch(const struct segment *seg, const struct segment_matrix *m, uint32_t row);
-/* Is its first page in memory? Also true where that cannot be told. A system call, too. */
-bool segment_row_is_near(const struct segment *seg, const struct segment_matrix *m, uint32_t row);
+
+/*
+ * Reading ahead. A look at a page that is not in memory reads that page alone and waits for
+ * it, so pages of a disk are asked for together before. Pages are of SEGMENT_PAGE_BYTES, counted
+ * from the begin of the file. All of it is advice: nothing is wrong without them.
+ */
+struct segment_pages {
+	uint32_t first;
+	uint32_t count;
+};
+/* Those of a row; of some bytes of the documents' columns. */
+struct segment_pages segment_row_pages(const struct segment_matrix *m, uint32_t row);
+struct segment_pages segment_column_pages(const struct segment *seg, const void *from,
+					  size_t bytes);
+/* Start reading them, without waiting: a system call for each 128 KiB. */
+void segment_read_ahead(const struct segment *seg, struct segment_pages pages);
+/* The same for the places of documents from `doc` on. Returns the first one that is left out. */
+uint32_t segment_places_ahead(const struct segment *seg, uint32_t doc);
+/* Is the page in memory? Also true where that cannot be told. A system call, too. */
+bool segment_page_is_near(const struct segment *seg, uint32_t page);
 /* Set before the segment is shared. Any thread may call it. */
 void segment_on_damage(struct segment *seg,
 		       void (*damaged)(struct segment *seg, uint64_t offset, void *arg), void *arg);
