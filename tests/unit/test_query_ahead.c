@@ -258,9 +258,8 @@ static void test_bounded(void **state)
 	struct query q = { .seg = c->seg, .filter = &filter, .counters = &counters };
 	uint32_t n = 0;
 
-	(void)m;
 	disk_begin(true);
-	/* Every other page of as many as the room has, twice: they are one each. */
+	/* Every other page, each twice: that is one. */
 	for (uint32_t page = 0; page < DISK_PAGES / 2; page++) {
 		const struct segment_matrix far = {
 			.class = 1, .row_bytes = 1, .row_bits = 8, .rows_at = 2ull * page * PAGE
