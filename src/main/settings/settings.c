@@ -7,7 +7,12 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "index/signature.h"
 #include "settings_internal.h"
+
+/* A macro's number as text. */
+#define NUMBER_TEXT_(number) #number
+#define NUMBER_TEXT(number) NUMBER_TEXT_(number)
 
 enum {
 	SETTING_LIVE = 1,

@@ -22,8 +22,8 @@ struct signature {
 	struct signature_column columns[];
 };
 
+#define SIGNATURE_FILL_DEFAULT 660 /* per thousand; see docs/design/0006 */
 enum {
-	SIGNATURE_FILL_DEFAULT = 660, /* per thousand; see docs/design/0006 */
 	SIGNATURE_FILL_MIN = 100,
 	SIGNATURE_FILL_MAX = 900
 };
