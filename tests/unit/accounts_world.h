@@ -85,26 +85,37 @@ static inline void world_exec(struct world *w, const char *text, const int64_t *
 	CHECK_OK(writer_call(service_writer(w->svc), &s.req, &err), &err);
 }
 
-/* Every row of a query as "a|b|c" lines, in `out`. */
-static inline struct str world_rows(struct world *w, const char *text, struct buf *out)
+static inline int world_rows_in(struct sql_conn *conn, const char *text, struct buf *out,
+				struct err *err)
 {
-	struct sql_query q = { 0 };
-	struct sql_conn *conn;
-	struct err err;
+	AUTO(sql_end) struct sql_query q = { 0 };
 	bool row;
 
-	buf_reset(out);
-	CHECK_OK(sql_reader_take(&conn, service_db(w->svc), &err), &err);
-	CHECK_OK(sql_start(&q, conn, text, &err), &err);
+	TRY(sql_start(&q, conn, text, err));
 	for (;;) {
-		CHECK_OK(sql_next(&q, &row, &err), &err);
+		TRY(sql_next(&q, &row, err));
 		if (!row)
-			break;
+			return 0;
 		buf_add_str(out, sql_str(&q, 0));
 		buf_add_c(out, '\n');
 	}
-	sql_end(&q);
+}
+
+/*
+ * The first column of every row of a query as lines, in `out`. The reader is given back
+ * before anything can fail: else the service does not close, and the message is not seen.
+ */
+static inline struct str world_rows(struct world *w, const char *text, struct buf *out)
+{
+	struct sql_conn *conn;
+	struct err err;
+	int rc;
+
+	buf_reset(out);
+	CHECK_OK(sql_reader_take(&conn, service_db(w->svc), &err), &err);
+	rc = world_rows_in(conn, text, out, &err);
 	sql_reader_give(service_db(w->svc), conn);
+	CHECK_OK(rc, &err);
 	return buf_str(out);
 }
 

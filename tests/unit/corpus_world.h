@@ -169,47 +169,73 @@ static inline void wait_files(struct corpus_world *v, unsigned want)
 	}
 }
 
-/* Does every file that is there have a document with what is known of it and its bytes? */
+/* What is wrong with the document of the file with that number; NULL: nothing is. */
+static inline const char *doc_wrong(const struct corpus_snapshot *s, const struct file_row *row,
+				    const struct sample *sample, unsigned number)
+{
+	struct corpus_part part;
+	struct segment_doc doc;
+	int64_t at = row->id;
+	uint32_t d;
+
+	if (!corpus_snapshot_next(s, &at, row->id, &part) || !part.segment)
+		return "no segment covers it";
+	if (!segment_doc_find(part.segment, row->id, &d))
+		return "it has no document";
+	if (corpus_is_dead(&part, d))
+		return "its document is dead";
+	segment_doc_get(part.segment, d, &doc);
+	if (memcmp(doc.sha256, row->hashes.sha256, sizeof doc.sha256) != 0)
+		return "the SHA-256";
+	if (doc.size != sample->n || doc.pack != row->at.pack || doc.offset != row->at.offset)
+		return "its place";
+	if (doc.first_seen_s != row->first_submission_s)
+		return "its date";
+	if (doc.corpus != (number % 2 ? SEGMENT_MAIN : SEGMENT_GOODWARE))
+		return "its corpus";
+	if (doc.flags != SEGMENT_DOC_NO_FEATURES)
+		return "its flags";
+	if (memcmp(doc.head, sample->p, sizeof doc.head) != 0)
+		return "its first bytes";
+	return doc_may_contain(part.segment, d, sample->p, sample->n) ? NULL : "its columns";
+}
+
+static inline const char *file_wrong(const struct corpus_snapshot *s, struct sql_conn *conn,
+				     unsigned number)
+{
+	AUTO(arena_drop) struct arena *arena = arena_new("check", 1 << 20);
+	struct sample sample = sample_of(number);
+	const char *wrong = "it is not there";
+	uint8_t sha256[SHA256_BYTES];
+	struct file_row row;
+
+	sha256_of(sample.p, sample.n, sha256);
+	if (file_row_by_hash(conn, str_make((char *)sha256, sizeof sha256), arena, &row, NULL) == 0)
+		wrong = doc_wrong(s, &row, &sample, number);
+	free(sample.p);
+	return wrong;
+}
+
+/*
+ * Does every file that is there have a document with what is known of it and its bytes?
+ * Reader and snapshot are given back before it fails: else the service does not close, and
+ * the message is not seen.
+ */
 static inline void check_files(struct corpus_world *v, unsigned first, unsigned last)
 {
 	struct corpus_snapshot *s = corpus_snapshot_take(v->w->svc);
-	AUTO(arena_drop) struct arena *arena = arena_new("check", 1 << 20);
+	const char *wrong = NULL;
 	struct sql_conn *conn;
+	unsigned number = first;
 	struct err err;
 
 	CHECK_OK(sql_reader_take(&conn, service_db(v->w->svc), &err), &err);
-	for (unsigned number = first; number <= last; number++) {
-		struct sample sample = sample_of(number);
-		struct corpus_part part;
-		struct segment_doc doc;
-		uint8_t sha256[SHA256_BYTES];
-		struct file_row row;
-		int64_t at;
-		uint32_t d;
-
-		sha256_of(sample.p, sample.n, sha256);
-		CHECK_OK(file_row_by_hash(conn, str_make((char *)sha256, sizeof sha256), arena,
-					  &row, &err),
-			 &err);
-		at = row.id;
-		assert_true(corpus_snapshot_next(s, &at, row.id, &part));
-		assert_non_null(part.segment);
-		assert_true(segment_doc_find(part.segment, row.id, &d));
-		assert_false(corpus_is_dead(&part, d));
-		segment_doc_get(part.segment, d, &doc);
-		assert_memory_equal(doc.sha256, sha256, sizeof sha256);
-		assert_int_equal(doc.size, sample.n);
-		assert_int_equal(doc.pack, row.at.pack);
-		assert_int_equal(doc.offset, row.at.offset);
-		assert_int_equal(doc.first_seen_s, row.first_submission_s);
-		assert_int_equal(doc.corpus, number % 2 ? SEGMENT_MAIN : SEGMENT_GOODWARE);
-		assert_int_equal(doc.flags, SEGMENT_DOC_NO_FEATURES);
-		assert_memory_equal(doc.head, sample.p, sizeof doc.head);
-		assert_true(doc_may_contain(part.segment, d, sample.p, sample.n));
-		free(sample.p);
-	}
+	while (number <= last && !(wrong = file_wrong(s, conn, number)))
+		number++;
 	sql_reader_give(service_db(v->w->svc), conn);
 	corpus_snapshot_free(s);
+	if (wrong)
+		fail_msg("file %u: %s", number, wrong);
 }
 
 static inline void no_log(enum log_level level, struct str line, void *arg)
