@@ -163,6 +163,7 @@ static int session_find(struct session *s, const struct settings *settings, enum
 	if (work != SESSION_HUNTS)
 		options.workers = 0;
 	options.index.on = options.index.on && work != SESSION_STORES;
+	options.index.repairs = work == SESSION_INDEXES;
 	for (;;) {
 		if (server_answers(s->data))
 			return 0;

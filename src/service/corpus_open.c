@@ -97,6 +97,25 @@ static int check_row(const struct segment_row *row, const struct segment *seg, s
 	return 0;
 }
 
+/*
+ * Does a failure to open say that the file is not to be used any more? It is not there, its
+ * bytes are wrong, or the disk does not give them. All else says nothing of the file: rights,
+ * mounts and descriptors can be mended, and what it holds took long to make.
+ */
+static bool is_lost(int rc, const struct err *why)
+{
+	return rc == -ERR_CORRUPT || rc == -ERR_NOT_FOUND || (rc == -ERR_IO && why->sys == EIO);
+}
+
+static int refuse(const char *path, int rc, struct err *err)
+{
+	const struct err why = *err;
+
+	return err_set(err, (enum err_kind) - rc,
+		       "%.180s. Make it readable, or remove '%s': then it is built again", why.msg,
+		       path);
+}
+
 /* *ret NULL: it is lost, and *err says why. */
 static int open_one(struct corpus *c, const struct segment_row *row, struct corpus_segment **ret,
 		    struct err *err)
@@ -108,9 +127,10 @@ static int open_one(struct corpus *c, const struct segment_row *row, struct corp
 	*ret = NULL;
 	corpus_path(path, row->id);
 	rc = segment_open(&seg, c->svc->io, path, err);
-	/* What says nothing of the file. */
-	if (rc == -ERR_NO_MEMORY || (rc && (err->sys == EMFILE || err->sys == ENFILE)))
+	if (rc && (rc == -ERR_NO_MEMORY || err->sys == EMFILE || err->sys == ENFILE))
 		return rc;
+	if (rc && !is_lost(rc, err))
+		return refuse(path, rc, err);
 	if (rc == 0 && check_row(row, seg, err) != 0)
 		seg = segment_unref(seg);
 	if (seg)
@@ -159,6 +179,8 @@ static void say_lost(const struct segment_row *row, const struct err *why)
 		  LOG_Z("error", why->msg));
 }
 
+/* ---- All of the table ---- */
+
 struct opened {
 	struct corpus_segment **segments; /* owned, a reference each */
 	size_t count;
@@ -174,16 +196,51 @@ static void opened_drop(struct opened *o)
 	free(o->lost);
 }
 
+/* Does the range of row `i` overlap one beside it? Rows are by rising first id. */
+static bool overlaps(const struct segment_row *rows, size_t n, size_t i)
+{
+	for (size_t before = 0; before < i; before++) {
+		if (rows[before].last_id >= rows[i].first_id)
+			return true;
+	}
+	return i + 1 < n && rows[i + 1].first_id <= rows[i].last_id;
+}
+
+/* Which of two is right nobody can say: both are built again, if somebody asks for it. */
+static int check_overlaps(const struct corpus *c, const struct segment_row *rows, size_t n,
+			  struct err *err)
+{
+	const struct segment_row *reach = rows; /* of those before, the one that ends last */
+
+	for (size_t i = 1; i < n && !c->svc->options.index.repairs; i++) {
+		if (reach->last_id >= rows[i].first_id)
+			return err_set(err, ERR_CORRUPT,
+				       "segments %" PRId64 " (files %" PRId64 " to %" PRId64
+				       ") and %" PRId64 " (files %" PRId64 " to %" PRId64
+				       ") of the corpus index overlap: run 'weir reindex', "
+				       "and they are built again",
+				       reach->id, reach->first_id, reach->last_id, rows[i].id,
+				       rows[i].first_id, rows[i].last_id);
+		if (rows[i].last_id > reach->last_id)
+			reach = &rows[i];
+	}
+	return 0;
+}
+
 static int open_rows(struct corpus *c, struct sql_conn *conn, const struct segment_row *rows,
 		     size_t n, struct opened *o, struct err *err)
 {
 	o->segments = mem_must_zalloc((n + 1) * sizeof(struct corpus_segment *));
 	o->lost = mem_must_zalloc((n + 1) * sizeof *o->lost);
 	for (size_t i = 0; i < n; i++) {
-		struct corpus_segment *s;
+		struct corpus_segment *s = NULL;
 		struct err why = { 0 };
-		int rc = open_one(c, &rows[i], &s, &why);
+		int rc = 0;
 
+		if (overlaps(rows, n, i))
+			(void)err_set(&why, ERR_CORRUPT, "its range overlaps another's");
+		else
+			rc = open_one(c, &rows[i], &s, &why);
 		if (rc) {
 			if (err)
 				*err = why;
@@ -207,6 +264,7 @@ static int open_all(struct corpus *c, struct sql_conn *conn, struct opened *o, s
 	size_t n;
 
 	TRY(segment_rows(conn, &rows, &n, err));
+	TRY(check_overlaps(c, rows, n, err));
 	TRY(open_rows(c, conn, rows, n, o, err));
 	if (n)
 		qsort(rows, n, sizeof *rows, row_by_id);

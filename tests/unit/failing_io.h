@@ -9,7 +9,7 @@
 
 /*
  * A folder whose n-th call that changes something fails once, with an error of the
- * test's choice; all others reach the disk.
+ * test's choice; all others reach the disk. And a file that cannot be opened at all.
  */
 struct failing {
 	struct io io; /* first */
@@ -17,6 +17,7 @@ struct failing {
 	_Atomic uint64_t calls;
 	_Atomic uint64_t fails_at; /* 0: none */
 	int sys;
+	const char *refused; /* part of a file's name, to open which fails; NULL: none */
 };
 
 static inline int failing_now(struct io *io, struct err *err)
@@ -31,8 +32,12 @@ static inline int failing_open(struct io *io, const char *path, int flags, struc
 {
 	struct io *real = ((struct failing *)io)->real;
 
+	const char *refused = ((struct failing *)io)->refused;
+
 	if (flags & (O_CREAT | O_TRUNC))
 		TRY(failing_now(io, err));
+	if (refused && strstr(path, refused))
+		return err_sys(err, ((struct failing *)io)->sys, "cannot open '%s'", path);
 	return real->open(real, path, flags, ret, err);
 }
 

@@ -302,6 +302,78 @@ static void lost_segments_are_built_again(void **state)
 	log_set_sink(NULL, NULL);
 }
 
+/* What the disk does not give is built again; what may not be read is no reason to. */
+static void a_segment_that_does_not_open(void **state)
+{
+	static const struct {
+		const char *name;
+		int sys;
+		bool is_lost;
+	} rows[] = { { "a damaged disk", EIO, true },
+		     { "rights", EACCES, false },
+		     { "rights of a mount", EPERM, false },
+		     { "a link that leads in circles", ELOOP, false } };
+	struct corpus_world *v = *state;
+	int64_t lost = metric_get(METRIC_index_lost_total);
+	char path[600], name[64];
+	struct err err;
+
+	upload_some(v, 1, 5);
+	let_wait(v);
+	wait_list(v, "1-5");
+	log_set_sink(no_log, NULL);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		the_only_segment(v, path);
+		snprintf(name, sizeof name, "%s", strrchr(path, '/'));
+		service_close(v->w->svc);
+		v->disk.refused = name;
+		v->disk.sys = rows[i].sys;
+		if (service_open(&v->w->svc, &v->w->options, &err) != 0) {
+			CHECK_ROW(rows[i].name, !rows[i].is_lost);
+			CHECK_ROW(rows[i].name, strstr(err.msg, name) != NULL);
+			CHECK_ROW(rows[i].name, strstr(err.msg, strerror(rows[i].sys)) != NULL);
+			CHECK_ROW(rows[i].name, access(path, F_OK) == 0);
+			v->disk.refused = NULL;
+			world_open(v->w);
+			CHECK_ROW(rows[i].name, list_docs(v) == 5); /* as it was */
+		} else {
+			CHECK_ROW(rows[i].name, rows[i].is_lost);
+			CHECK_ROW(rows[i].name, ++lost == metric_get(METRIC_index_lost_total));
+			v->disk.refused = NULL;
+		}
+		wait_list(v, "1-5");
+		check_files(v, 1, 5);
+		wait_files(v, 1);
+	}
+	log_set_sink(NULL, NULL);
+	assert_int_equal(metric_get(METRIC_index_lost_total), lost);
+}
+
+static void segments_that_overlap_are_named_and_built_again(void **state)
+{
+	struct corpus_world *v = *state;
+	struct err err;
+
+	v->w->options.index.docs_max = 4;
+	reopen(v);
+	upload_some(v, 1, 9);
+	let_wait(v);
+	wait_list(v, "1-4 5-8 9-9");
+	world_exec(v->w, "UPDATE segment SET last_id = 6 WHERE first_id = 1", NULL);
+	service_close(v->w->svc);
+	assert_int_equal(service_open(&v->w->svc, &v->w->options, &err), -ERR_CORRUPT);
+	assert_string_equal(err.msg,
+			    "segments 1 (files 1 to 6) and 2 (files 5 to 8) of the corpus index "
+			    "overlap: run 'weir reindex', and they are built again");
+	log_set_sink(no_log, NULL);
+	v->w->options.index.repairs = true;
+	world_open(v->w);
+	wait_list(v, "1-4 5-8 9-9");
+	check_files(v, 1, 9);
+	wait_files(v, 3);
+	log_set_sink(NULL, NULL);
+}
+
 /* ---- Damage ---- */
 
 static void damaged_rows_are_noted_and_the_segment_built_anew(void **state)
@@ -480,6 +552,8 @@ int main(int argc, char **argv)
 		TEST(nothing_is_written_below_the_disk_reserve),
 		TEST(segments_live_through_a_restart_and_garbage_does_not),
 		TEST(lost_segments_are_built_again),
+		TEST(a_segment_that_does_not_open),
+		TEST(segments_that_overlap_are_named_and_built_again),
 		TEST(damaged_rows_are_noted_and_the_segment_built_anew),
 		TEST(damaged_features_are_called_so),
 		TEST(every_write_fails_once),

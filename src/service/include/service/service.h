@@ -62,6 +62,7 @@ struct service_options {
 		uint32_t merge_fan;        /* segments of one size that become one */
 		uint32_t docs_max;         /* files of a segment … */
 		uint64_t bytes_max;        /* … and bytes of its file: beyond it is not merged */
+		bool repairs;              /* drop segments that exclude each other, don't refuse */
 	} index;
 	int64_t quotas[QUOTA_COUNT]; /* of users without their own; QUOTA_UNLIMITED */
 	uint32_t audit_retention_days;
