@@ -10,7 +10,8 @@
 #include "pool_internal.h"
 
 enum {
-	START_TRIES = 3 /* one may be killed by others, or find no memory just then */
+	START_TRIES = 3,   /* one may be killed by others, or find no memory just then */
+	TAKE_LOOK_MS = 100 /* between looks whether who waits for a child still wants it */
 };
 
 void pool_wake(struct scan_pool *pool)
@@ -40,23 +41,35 @@ static struct scan_child *find(const struct scan_pool *pool, enum child_state st
 	return NULL;
 }
 
+static bool always(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
 /* Wait for an idle child, or until starting one has failed START_TRIES times since now. */
-static int wait_for_idle(struct scan_pool *pool, struct scan_child **ret, struct err *err)
-	MUST_HOLD(&pool->lock)
+static int wait_for_idle(struct scan_pool *pool, bool (*goes_on)(void *arg), void *arg,
+			 struct scan_child **ret, struct err *err) MUST_HOLD(&pool->lock)
 {
 	uint64_t failures = pool->start_failures;
 	struct scan_child *child;
+	bool wanted = true;
 
 	pool->waiting++;
 	while ((child = find(pool, CHILD_IDLE)) == NULL && !pool->cancelled &&
-	       pool->start_failures < failures + START_TRIES) {
+	       pool->start_failures < failures + START_TRIES && (wanted = goes_on(arg))) {
 		pool->start_blocked = false;
 		pool_wake(pool);
-		cond_wait(&pool->changed, &pool->lock);
+		if (goes_on == always)
+			cond_wait(&pool->changed, &pool->lock);
+		else
+			(void)cond_wait_ms(&pool->changed, &pool->lock, TAKE_LOOK_MS);
 	}
 	pool->waiting--;
 	if (pool->cancelled)
 		return err_set(err, ERR_CLOSED, "scanning is over");
+	if (!wanted)
+		return err_set(err, ERR_CLOSED, "the child is not wanted any more");
 	if (child == NULL)
 		return err_set(err, ERR_DIED, "no scan child starts: %s", pool->start_error);
 	*ret = child;
@@ -88,7 +101,7 @@ int scan_pool_open(struct scan_pool **ret, const struct scan_pool_options *optio
 		return rc;
 	}
 	lock_take(&pool->lock);
-	rc = wait_for_idle(pool, &first, err);
+	rc = wait_for_idle(pool, always, NULL, &first, err);
 	lock_drop(&pool->lock);
 	if (rc != 0) {
 		scan_pool_close(pool);
@@ -136,13 +149,19 @@ uint64_t scan_pool_deaths(const struct scan_pool *pool)
 
 int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err *err)
 {
+	return scan_child_take_while(ret, pool, always, NULL, err);
+}
+
+int scan_child_take_while(struct scan_child **ret, struct scan_pool *pool,
+			  bool (*goes_on)(void *arg), void *arg, struct err *err)
+{
 	struct scan_child *child;
 
 	lock_take(&pool->lock);
 	int rc = pool->cancelled ? err_set(err, ERR_CLOSED, "scanning is over") : 0;
 
 	while (rc == 0 && (child = find(pool, CHILD_IDLE)) == NULL)
-		rc = wait_for_idle(pool, &child, err);
+		rc = wait_for_idle(pool, goes_on, arg, &child, err);
 	if (rc == 0) {
 		child->state = CHILD_TAKEN;
 		child->scan_timeout_ms = pool->options.scan_timeout_ms;

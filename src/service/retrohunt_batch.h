@@ -35,7 +35,8 @@ struct batch {
 	struct retro_hit *hits;
 	size_t hit_count, hit_cap;
 	struct retrohunt_done sum;
-	unsigned struck; /* children that somebody killed since the last item was decided */
+	unsigned struck;        /* children that somebody killed since the last item was decided */
+	unsigned load_failures; /* children in a row that failed to load the rules */
 	/* one by one */
 	size_t sent, done; /* items before those are sent, answered */
 	ptrdiff_t alone;   /* this item was to blame once: it is scanned by itself */

@@ -21,19 +21,21 @@
  *     evenly and an abort waits for none; what a child is at is cut short by its death.
  *  4. A job in memory is freed when it is over and no worker is in it.
  *  5. A file that kills a scanner or takes too long does it alone the second time, is
- *     then named as skipped, and the job goes on; RETRO_HARM_MAX of them end it.
+ *     then named as skipped, and the job goes on; RETRO_HARM_MAX of them end it, as do
+ *     RETRO_LOADS_MAX children in a row that fail before they have its rules.
  *
  *   created --retro_admit--> (compile) --> claim --> plan --> verify … --> over --> freed
  *                                ^           |________________|             ^
  *                         after a restart      task by task      limit, abort, harm
  */
 enum {
-	RETRO_CLAIM_MAX = 4,          /* tasks claimed in one transaction */
-	RETRO_LEASE_S = 3600,         /* one process owns the folder: leases end with it */
-	RETRO_JOBS_MAX = 1000,        /* open ones, of all users together */
-	RETRO_HARM_MAX = 100,         /* files that may harm a scanner before the job gives up */
-	RETRO_SKIPS_KEPT = 1000,      /* files named as skipped of one task; more are counted */
-	RETRO_BATCH_FACTS = 64,       /* files of a batch whose facts are in memory with it */
+	RETRO_CLAIM_MAX = 4,     /* tasks claimed in one transaction */
+	RETRO_LEASE_S = 3600,    /* one process owns the folder: leases end with it */
+	RETRO_JOBS_MAX = 1000,   /* open ones, of all users together */
+	RETRO_HARM_MAX = 100,    /* files that may harm a scanner before the job gives up */
+	RETRO_LOADS_MAX = 10,    /* children in a row that may fail to load a job's rules: 2 s */
+	RETRO_SKIPS_KEPT = 1000, /* files named as skipped of one task; more are counted */
+	RETRO_BATCH_FACTS = 64,  /* files of a batch whose facts are in memory with it */
 	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */
 };
 

@@ -47,6 +47,14 @@ static bool child_show(struct scan_child *child, void *arg)
 	return goes_on;
 }
 
+/* Of one that waits for a child. Its job stays while it is in it. */
+static bool child_is_wanted(void *arg)
+{
+	const struct retro_job *job = arg;
+
+	return !job->stop;
+}
+
 int retro_child(struct retro_worker *w, struct err *err)
 {
 	struct scan_child *child;
@@ -55,7 +63,7 @@ int retro_child(struct retro_worker *w, struct err *err)
 		retro_child_bury(w);
 	if (w->child)
 		return 0;
-	TRY(scan_child_take(&child, w->engine->svc->scan, err));
+	TRY(scan_child_take_while(&child, w->engine->svc->scan, child_is_wanted, w->job, err));
 	if (child_show(child, w))
 		return 0;
 	scan_child_give(w->engine->svc->scan, child);
@@ -68,6 +76,8 @@ int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err
 	const struct ruleset_compile_ask ask = { .rules = str_of(job->text),
 						 .entity = STR("file"),
 						 .retrohunt = true,
+						 .wants_child = child_is_wanted,
+						 .wants_arg = job,
 						 .show = child_show,
 						 .arg = w };
 	struct ruleset_compiled made = { 0 };
@@ -374,26 +384,59 @@ static unsigned slot_of(struct retro_worker *w, const struct scan_rules *rules)
 	return w->slot_last;
 }
 
-static int child_ready(struct batch *b, struct err *err)
+/* *ret_harm: it was the rules that it failed on, or nobody knows of another reason. */
+static int child_ready(struct batch *b, bool *ret_harm, struct err *err)
 {
-	TRY(retro_child(b->w, err));
-	b->slot = slot_of(b->w, b->job->rules);
-	if (scan_loaded(b->w->child, b->slot) == b->job->rules)
+	struct retro_job *job = b->job;
+	int rc;
+
+	*ret_harm = false;
+	TRY(retro_child(b->w, err)); /* that none starts says nothing of this job */
+	b->slot = slot_of(b->w, job->rules);
+	if (scan_loaded(b->w->child, b->slot) == job->rules)
 		return 0;
-	return scan_load(b->w->child, b->slot, b->job->rules, err);
+	rc = scan_load(b->w->child, b->slot, job->rules, err);
+	*ret_harm = rc != 0;
+	if (rc == 0)
+		b->load_failures = 0;
+	return rc;
+}
+
+/*
+ * The job's rules do not come into a child. Once or twice that may be somebody's doing, or
+ * want of memory; so often in a row the job ends, with what it found.
+ */
+static void load_failed(struct batch *b, const struct err *why)
+{
+	char text[RETROHUNT_ERROR_BYTES];
+	const char *cause = why->msg;
+
+	if (b->w->child && scan_child_is_dead(b->w->child))
+		cause = scan_child_cause(b->w->child);
+	if (++b->load_failures < RETRO_LOADS_MAX)
+		return;
+	snprintf(text, sizeof text,
+		 "the scanner failed %d times while it loaded the rules; the last time: %.80s",
+		 RETRO_LOADS_MAX, cause);
+	retro_give_up(b->job, "scanner_failures", text);
 }
 
 bool batch_child(struct batch *b)
 {
 	struct err err;
+	bool harm;
 
-	if (child_ready(b, &err) == 0)
+	if (child_ready(b, &harm, &err) == 0)
 		return true;
-	retro_child_bury(b->w);
 	if (!batch_must_end(b)) {
-		log_event(LOG_WARN, "scan_child_failed", LOG_Z("error", err.msg));
-		retro_rest(b->w->engine);
+		log_event(LOG_WARN, "scan_child_failed", LOG_Z("job", b->job->name),
+			  LOG_Z("error", err.msg));
+		if (harm)
+			load_failed(b, &err);
 	}
+	retro_child_bury(b->w);
+	if (!batch_must_end(b))
+		retro_rest(b->w->engine);
 	return false;
 }
 
@@ -430,6 +473,16 @@ static void batch_sum(struct batch *b)
 	lock_drop(&e->lock);
 }
 
+static bool job_gave_up(struct retro_job *job)
+{
+	bool gave_up;
+
+	lock_take(&job->engine->lock);
+	gave_up = job->stop && job->reason[0];
+	lock_drop(&job->engine->lock);
+	return gave_up;
+}
+
 void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_task *task,
 		  size_t from, size_t to)
 {
@@ -456,13 +509,12 @@ void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_ta
 	}
 	if (rc == 0)
 		rc = job->asks_facts ? batch_run(b, &err) : batch_run_many(b, &err);
-	if (rc == 0)
-		rc = flush_hits(b, &err);
 	if (w->child && scan_pending(w->child))
 		retro_child_bury(w); /* given up in the middle */
 	batch_put_packs(b);
 	arena_free(b->facts);
-	if (rc)
+	/* A job that gives up keeps what it found; of one that was aborted nothing is told. */
+	if ((rc && !job_gave_up(job)) || flush_hits(b, &err) != 0)
 		return;
 	batch_sum(b);
 	if (b->sum.verified_files)

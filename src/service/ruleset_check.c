@@ -352,7 +352,9 @@ static int compile_once(struct service *svc, const struct ruleset_compile_ask *a
 
 	*ret_rules = NULL;
 	*ret_end = COMPILE_ENDED;
-	TRY(scan_child_take(&child, svc->scan, err));
+	TRY(ask->wants_child ? scan_child_take_while(&child, svc->scan, ask->wants_child,
+						     ask->wants_arg, err)
+			     : scan_child_take(&child, svc->scan, err));
 	if (ask->show && !ask->show(child, ask->arg)) {
 		scan_child_give(svc->scan, child);
 		return err_set(err, ERR_CLOSED, "nobody wants the rules any more");

@@ -34,6 +34,9 @@ struct ruleset_compile_ask {
 	 */
 	bool (*show)(struct scan_child *child, void *arg);
 	void *arg;
+	/* Not NULL: asked while it waits for a child, as scan_child_take_while says. */
+	bool (*wants_child)(void *arg);
+	void *wants_arg;
 };
 struct ruleset_compiled {
 	struct str rule_names; /* JSON array */

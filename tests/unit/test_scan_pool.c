@@ -202,6 +202,34 @@ static void children_are_replaced(void **state)
 	scan_pool_close(p);
 }
 
+static bool twice(void *arg)
+{
+	return ++*(unsigned *)arg <= 2;
+}
+
+static void who_wants_no_child_any_more_waits_for_none(void **state)
+{
+	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
+	struct scan_child *child, *other;
+	struct err err = { 0 };
+	unsigned asked = 0;
+
+	(void)state;
+	options.children_max = 1;
+
+	struct scan_pool *p = open_pool(&options);
+
+	child = take(p);
+	assert_int_equal(scan_child_take_while(&other, p, twice, &asked, &err), -ERR_CLOSED);
+	assert_int_equal(asked, 3);
+	scan_child_give(p, child);
+	/* Nobody is asked where there is one. */
+	assert_int_equal(scan_child_take_while(&other, p, twice, &asked, &err), 0);
+	assert_int_equal(asked, 3);
+	scan_child_give(p, other);
+	scan_pool_close(p);
+}
+
 static void programs_that_are_no_children(void **state)
 {
 	static const char *const programs[] = { "/nonexistent", "/bin/true", "/bin/cat" };
@@ -332,6 +360,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_pool_is_cancelled_in_mid_scan),
 		cmocka_unit_test(a_scan_over_the_memory_limit),
 		cmocka_unit_test(children_are_replaced),
+		cmocka_unit_test(who_wants_no_child_any_more_waits_for_none),
 		cmocka_unit_test(programs_that_are_no_children),
 		cmocka_unit_test(every_thread_is_confined),
 		cmocka_unit_test(nothing_is_left_behind),

@@ -60,6 +60,12 @@ struct scan_child;
  * ERR_DIED: none comes up, though it was tried a few times.
  */
 MUST_USE int scan_child_take(struct scan_child **ret, struct scan_pool *pool, struct err *err);
+/*
+ * The same for somebody who may not want it any more: `goes_on` is asked every 100 ms while
+ * it waits, under the pool's lock, so it may take none. ERR_CLOSED: it said no.
+ */
+MUST_USE int scan_child_take_while(struct scan_child **ret, struct scan_pool *pool,
+				   bool (*goes_on)(void *arg), void *arg, struct err *err);
 /* Give it back; one that is dead, used up or still scanning is buried. NULL is fine. */
 void scan_child_give(struct scan_pool *pool, struct scan_child *child);
 /*
