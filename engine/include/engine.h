@@ -304,8 +304,8 @@ struct engine_facts {
 
 enum {
 	ENGINE_FACTS_BYTES_MAX = (1 << 20) + 2,
-	ENGINE_FEATURES_VERSION = 1,
-	ENGINE_FEATURES_MAX = 1 << 14
+	ENGINE_FEATURES_VERSION = 2,
+	ENGINE_FEATURES_MAX = (1 << 16) - 1
 };
 
 /*

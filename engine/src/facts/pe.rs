@@ -170,22 +170,30 @@ pub fn imphash(pe: &PE) -> String {
     let mut md5 = Md5::new();
     let mut first = true;
     for import in &pe.import_details {
-        let library = import.library_name().to_lowercase();
-        let stem = [".dll", ".sys", ".ocx"]
-            .iter()
-            .find_map(|end| library.strip_suffix(end))
-            .unwrap_or(&library);
+        let stem = without_extension(import.library_name()).to_lowercase();
         for name in import.functions.iter().filter_map(|f| f.name.as_deref()) {
             if !first {
                 md5.update(b",");
             }
             first = false;
-            md5.update(stem);
+            md5.update(&stem);
             md5.update(b".");
             md5.update(name.to_lowercase());
         }
     }
     hex(&md5.finalize())
+}
+
+/// Before it is lowercased: what that makes of a letter may depend on those behind it.
+fn without_extension(library: &str) -> &str {
+    let end = library.len().saturating_sub(4);
+    let (stem, end) = library.split_at(library.floor_char_boundary(end));
+    let known = [".dll", ".sys", ".ocx"];
+    if known.iter().any(|known| end.eq_ignore_ascii_case(known)) {
+        stem
+    } else {
+        library
+    }
 }
 
 // ---- The rich header ----
@@ -565,4 +573,33 @@ fn authentihash(data: &[u8], pe: &PE) -> Option<String> {
 /// Tools sign, and so hash, files filled up to a multiple of 8 bytes.
 fn pad(hash: &mut Sha256, len: usize) {
     hash.update(&[0; 8][..(8 - len % 8) % 8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yara_x::mods::pe::{Function, Import};
+
+    #[test]
+    fn the_extension_goes_before_the_case() {
+        let of = |library: &str| {
+            let functions = ["LoadLibraryA", "GetProcAddress"].map(|name| Function {
+                name: Some(name.into()),
+                ..Function::default()
+            });
+            let mut pe = PE::new();
+            pe.import_details.push(Import {
+                library_name: Some(library.into()),
+                functions: functions.into(),
+                ..Import::default()
+            });
+            imphash(&pe)
+        };
+        // A capital sigma is another letter where it ends a word.
+        assert_eq!(of("ΑΣ.dll"), "7938550b32b1eebde65cc6bcca79c5b5");
+        assert_eq!(of("A.DLL"), of("a"));
+        assert_eq!(of("A.OcX"), of("a.sys"));
+        assert_ne!(of("a.exe"), of("a"));
+        assert_ne!(of("Σdll"), of("Σ"));
+    }
 }

@@ -15,7 +15,7 @@ use super::{grams, hash, keyed, number, pair, placed, text, GRAM_BYTES};
 use crate::facts::imphash;
 
 /// A sample with more is one whose features are not known.
-const FEATURES_MAX: usize = 1 << 14;
+const FEATURES_MAX: usize = (1 << 16) - 1;
 /// So is one with a longer text of which grams are kept.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -200,9 +200,6 @@ impl Extract<'_> {
         }
         for import in pe.import_details.iter().chain(&pe.delayed_import_details) {
             self.import(import);
-        }
-        for name in pe.export_details.iter().filter_map(|e| e.name.as_deref()) {
-            self.push(text(table::EXPORTS, name.as_bytes()));
         }
         for language in pe.resources.iter().filter_map(|r| r.language) {
             self.push(number(table::LOCALE, i64::from(language & 0xffff)));

@@ -7,13 +7,20 @@ pub mod table;
 pub use extract::extract;
 
 /// Of what is extracted: features are asked for only where they are of this version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const SEED: u64 = 0x7765_6972_6665_6174;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The hash of a kind and a value. Part of the format: stored with samples.
 pub fn hash(kind: &str, value: &[u8]) -> u64 {
+    let hash = hash_of(kind, value);
+    #[cfg(test)]
+    names::note(hash, kind, value);
+    hash
+}
+
+fn hash_of(kind: &str, value: &[u8]) -> u64 {
     let mut state = SEED;
     for part in [kind.as_bytes(), value] {
         state = mix(state ^ part.len() as u64);
@@ -63,6 +70,35 @@ pub fn keyed(map: &str, key: &[u8]) -> String {
 /// What a call with a library and a function asks for.
 pub fn pair(library: &[u8], function: &[u8]) -> Vec<u8> {
     [library, b"\0", function].concat()
+}
+
+/// What hashes were made of, for tests that print them.
+#[cfg(test)]
+pub mod names {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    thread_local! {
+        static KEPT: RefCell<Option<HashMap<u64, (String, Vec<u8>)>>> = const { RefCell::new(None) };
+    }
+
+    /// From now on, of this thread.
+    pub fn keep() {
+        KEPT.set(Some(HashMap::new()));
+    }
+
+    pub fn note(hash: u64, kind: &str, value: &[u8]) {
+        KEPT.with_borrow_mut(|kept| {
+            if let Some(kept) = kept {
+                kept.entry(hash)
+                    .or_insert_with(|| (kind.to_string(), value.to_vec()));
+            }
+        });
+    }
+
+    pub fn of(hash: u64) -> Option<(String, Vec<u8>)> {
+        KEPT.with_borrow(|kept| kept.as_ref()?.get(&hash).cloned())
+    }
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ pub const IMPHASH: &str = "pe.imphash()";
 pub const IMPORTS: &str = "pe.imports(dll)";
 /// A library and a function's name, folded, with a zero between.
 pub const IMPORTS_FUNCTION: &str = "pe.imports(dll, function)";
-pub const EXPORTS: &str = "pe.exports(function)";
+pub const EXPORTS: &str = "pe.export_details[].name";
 pub const LOCALE: &str = "pe.locale()";
 pub const LANGUAGE: &str = "pe.language()";
 pub const IS_DLL: &str = "pe.is_dll()";

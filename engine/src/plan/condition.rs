@@ -104,17 +104,36 @@ fn asks_for_one<'a>(quantifier: &'a Quantifier<'a>, scope: &Scope<'a>) -> bool {
     count_of(quantifier, 1, scope).is_some()
 }
 
+/// So many variables have a flag of their own that says whether they are undefined: from
+/// here on they share those of the first (yara-x, compiler/emit.rs `set_var_undef`).
+const SLOTS_TOLD_APART: usize = 64;
+
+/// No fewer than the variables of a condition: those of each loop and quantifier (yara-x,
+/// compiler/context.rs `VarStack`), and one for each sign that `with` declares one by.
+fn slots(text: &str) -> usize {
+    let times = |word: &str| text.matches(word).count();
+    7 * times("for") + 5 * times("of") + times("=")
+}
+
 pub struct Conditions<'a> {
     patterns: &'a Patterns<'a>,
     rules: &'a HashMap<&'a str, u32>,
+    /// A variable may be taken for defined that is not.
+    has_many_slots: bool,
     steps: Cell<usize>,
 }
 
 impl<'a> Conditions<'a> {
-    pub fn new(patterns: &'a Patterns<'a>, rules: &'a HashMap<&'a str, u32>) -> Self {
+    /// `text`: the condition as it is written.
+    pub fn new(
+        patterns: &'a Patterns<'a>,
+        rules: &'a HashMap<&'a str, u32>,
+        text: Option<&str>,
+    ) -> Self {
         Self {
             patterns,
             rules,
+            has_many_slots: text.is_none_or(|text| slots(text) > SLOTS_TOLD_APART),
             steps: Cell::new(STEPS_MAX),
         }
     }
@@ -165,7 +184,9 @@ impl<'a> Conditions<'a> {
             Expr::Defined(e) => self.defined(&e.operand, scope, depth + 1),
             // A product of integers that is not zero has no factor that is; so with bits.
             // Of floats it may: zero times infinity is not a number, which is not zero.
-            Expr::Mul(e) if e.operands().all(is_integer) => Need::all(self.each(e.operands(), scope, depth, Self::need)),
+            Expr::Mul(e) if e.operands().all(is_integer) => {
+                Need::all(self.each(e.operands(), scope, depth, Self::need))
+            }
             Expr::BitwiseAnd(e) => Need::all(self.each([&e.lhs, &e.rhs], scope, depth, Self::need)),
             Expr::Add(e) if e.operands().all(|e| matches!(e, Expr::PatternCount(_))) => {
                 Need::any(self.each(e.operands(), scope, depth, Self::need))
@@ -480,7 +501,10 @@ impl<'a> Conditions<'a> {
     fn need_with(&self, with: &'a With<'a>, scope: &Scope<'a>, depth: usize) -> Need {
         let mut inner = scope.clone();
         for declaration in &with.declarations {
-            let what = What::Expr(&declaration.expression);
+            let what = match &declaration.expression {
+                expr if self.has_many_slots && !is_plain_literal(expr) => What::Unknown,
+                expr => What::Expr(expr),
+            };
             match inner.with(declaration.identifier.name, what, &inner) {
                 Some(next) => inner = next,
                 None => return Need::True,

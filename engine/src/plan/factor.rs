@@ -314,6 +314,7 @@ impl Factors {
                 has[usize::from(b)] = true;
             }
         }
+        as_the_engine_reads(&mut has);
         let mut cells = Vec::new();
         for b in 0..=255u8 {
             let other = b ^ 0x20;
@@ -356,6 +357,22 @@ impl Factors {
         }
         bytes.truncate(RUN_BYTES_MAX);
         run_of(&bytes, nocase)
+    }
+}
+
+/// The engine takes a class for a byte with a mask where its least and greatest byte
+/// and the number of all look like it, and then matches what has the mask's bytes (yara-x,
+/// re/hir.rs `class_to_masked_byte`): `[acgm]` also matches `e`. What it matches is added.
+fn as_the_engine_reads(has: &mut [bool; 256]) {
+    let bytes = || (0..=255u8).filter(|b| has[usize::from(*b)]);
+    let (Some(least), Some(greatest)) = (bytes().next(), bytes().last()) else {
+        return;
+    };
+    let free = least ^ greatest;
+    if bytes().count() == 1 << free.count_ones() && bytes().all(|b| b & least == least) {
+        for b in 0..=255u8 {
+            has[usize::from(b)] |= b & !free == least & !free;
+        }
     }
 }
 

@@ -79,15 +79,20 @@ impl Head {
     }
 }
 
-/// Up to the first token whose length or bytes are not certain.
+/// Up to the first token whose length or bytes are not certain. Jumps that stand side by
+/// side are one to the engine, and it counts the bytes of one with 16 bits.
 fn hex_head<'a>(tokens: impl Iterator<Item = &'a HexToken>) -> Vec<(u8, u8)> {
     let mut pairs = Vec::new();
-    for token in tokens {
+    let mut tokens = tokens.peekable();
+    while let Some(token) = tokens.next() {
         match token {
             HexToken::Byte(byte) => pairs.push((byte.value, byte.mask)),
             HexToken::NotByte(_) => pairs.push((0, 0)),
             HexToken::Jump(jump) if jump.end.is_some() && jump.start == jump.end => {
-                let n = jump.end.unwrap_or(0).min(KEPT_BYTES as u32);
+                let n = jump.end.unwrap_or(0);
+                if n > KEPT_BYTES as u32 || matches!(tokens.peek(), Some(HexToken::Jump(_))) {
+                    break;
+                }
                 pairs.extend((0..n).map(|_| (0, 0)));
             }
             _ => break,

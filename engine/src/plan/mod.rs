@@ -20,6 +20,8 @@ mod value;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod real;
@@ -29,7 +31,7 @@ mod tests;
 use std::collections::HashMap;
 use std::ffi::c_char;
 
-use yara_x_parser::ast::{Ident, Item, Pattern, Rule, RuleFlags, AST};
+use yara_x_parser::ast::{Ident, Item, Pattern, Rule, RuleFlags, WithSpan, AST};
 
 use crate::depth;
 use crate::ffi::{self, fail, Answer, Buffer, Code};
@@ -70,7 +72,7 @@ struct Patterns<'a> {
     first: u32,
 }
 
-fn plan_tree(ast: &AST) -> Answer<Vec<u8>> {
+fn plan_tree(text: &str, ast: &AST) -> Answer<Vec<u8>> {
     let rules: Vec<&Rule> = ast.rules().collect();
     if rules.len() > RULES_MAX {
         return fail(Code::Invalid, format!("more than {RULES_MAX} rules"));
@@ -100,7 +102,7 @@ fn plan_tree(ast: &AST) -> Answer<Vec<u8>> {
             first,
         });
     }
-    let needs = rule_needs(&rules, &patterns, &notes);
+    let needs = rule_needs(text, &rules, &patterns, &notes);
     for ((rule, need), patterns) in rules.iter().zip(&needs).zip(&patterns) {
         let mut flags = 0;
         if rule.flags.contains(RuleFlags::Private) {
@@ -130,11 +132,13 @@ fn why_nothing(patterns: &Patterns, notes: &[Note]) -> Note {
 
 /// What each rule needs, those of the namespace's global rules included: none matches
 /// where one of them does not.
-fn rule_needs(rules: &[&Rule], patterns: &[Patterns], notes: &[Note]) -> Vec<Need> {
+fn rule_needs(text: &str, rules: &[&Rule], patterns: &[Patterns], notes: &[Note]) -> Vec<Need> {
     let mut known: HashMap<&str, u32> = HashMap::new();
     let mut own = Vec::new();
     for ((rule, patterns), i) in rules.iter().zip(patterns).zip(0u32..) {
-        let conditions = Conditions::new(patterns, &known);
+        let span = rule.condition.span();
+        let text = text.get(span.start()..span.end());
+        let conditions = Conditions::new(patterns, &known, text);
         let need = conditions
             .plan(&rule.condition)
             .map(&mut |leaf| match leaf {
@@ -202,7 +206,7 @@ pub fn plan(source: &[u8]) -> Answer<Vec<u8>> {
         if ast.items().any(|item| matches!(item, Item::Include(_))) {
             return fail(Code::Compile, "includes are not accepted");
         }
-        plan_tree(&ast)
+        plan_tree(text, &ast)
     };
     if !depth::may_be_deep(text) {
         return run();

@@ -1,7 +1,7 @@
 //! Patterns (`$a = …`) to what a sample must have for a match of one.
 
 use regex_syntax::ast::{Assertion, AssertionKind, Ast, Literal, LiteralKind};
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Dot, Hir, HirKind, Repetition};
 use yara_x_parser::ast::{
     HexSubPattern, HexToken, Pattern, PatternModifier, PatternModifiers, Regexp, TextPattern,
 };
@@ -45,9 +45,12 @@ impl Planned {
 pub fn plan(pattern: &Pattern) -> Planned {
     match pattern {
         Pattern::Text(text) => plan_text(text),
-        Pattern::Hex(hex) => plan_parts((true, false), false, Note::Short, &|factors| {
-            hex_part(&hex.sub_patterns, factors, 0)
-        }),
+        Pattern::Hex(hex) => match hex_hir(&hex.sub_patterns, 0) {
+            Some(hir) => plan_parts((true, false), false, Note::Short, &|factors| {
+                Some(hir_part(&hir, factors))
+            }),
+            None => Planned::unknown(Note::Unclear),
+        },
         Pattern::Regexp(regexp) => plan_regexp(&regexp.regexp, &regexp.modifiers),
     }
 }
@@ -176,33 +179,43 @@ fn plan_parts(
 /// Alternatives in alternatives; rules go a few deep.
 const HEX_DEPTH_MAX: usize = 64;
 
-fn hex_part(tokens: &HexSubPattern, factors: &Factors, depth: usize) -> Option<Part> {
+/// The pattern as the engine reads it (yara-x, compiler/ir/hex2hir.rs): what becomes one
+/// class, and so what it matches, is decided by regex-syntax.
+fn hex_hir(tokens: &HexSubPattern, depth: usize) -> Option<Hir> {
     if depth > HEX_DEPTH_MAX {
         return None;
     }
-    let mut part = Part::nothing();
+    let mut parts = Vec::with_capacity(tokens.len());
     for token in tokens.iter() {
-        let next = match token {
-            HexToken::Byte(byte) if byte.mask == 0xff => Part::literal(&[byte.value]),
-            HexToken::Byte(byte) => factors.class(
-                (0..=255u8)
-                    .filter(|b| b & byte.mask == byte.value)
-                    .map(|b| (b, b)),
-            ),
-            HexToken::NotByte(_) => Part::gap(Some(1)),
-            HexToken::Jump(jump) => Part::gap(jump.end.map(|n| n as usize)),
-            HexToken::Alternative(alternative) => {
-                let parts = alternative
+        parts.push(match token {
+            HexToken::Byte(byte) if byte.mask == 0xff => Hir::literal([byte.value]),
+            HexToken::Byte(byte) => Hir::class(masked(byte.value, byte.mask)),
+            HexToken::NotByte(byte) => {
+                let mut class = masked(byte.value, byte.mask);
+                class.negate();
+                Hir::class(class)
+            }
+            HexToken::Jump(jump) => Hir::repetition(Repetition {
+                min: jump.start.unwrap_or(0),
+                max: jump.end,
+                greedy: false,
+                sub: Box::new(Hir::dot(Dot::AnyByte)),
+            }),
+            HexToken::Alternative(alternative) => Hir::alternation(
+                alternative
                     .alternatives
                     .iter()
-                    .map(|tokens| hex_part(tokens, factors, depth + 1))
-                    .collect::<Option<Vec<_>>>()?;
-                Part::alternatives(parts, factors)
-            }
-        };
-        part = part.concat(next, factors);
+                    .map(|tokens| hex_hir(tokens, depth + 1))
+                    .collect::<Option<_>>()?,
+            ),
+        });
     }
-    Some(part)
+    Some(Hir::concat(parts))
+}
+
+fn masked(value: u8, mask: u8) -> Class {
+    let bytes = (0..=255u8).filter(|b| b & mask == value & mask);
+    Class::Bytes(ClassBytes::new(bytes.map(|b| ClassBytesRange::new(b, b))))
 }
 
 fn plan_regexp(regexp: &Regexp, modifiers: &PatternModifiers) -> Planned {

@@ -226,18 +226,28 @@ impl Program {
         })
     }
 
+    /// Whether the sample can match the pattern.
+    pub fn pattern_holds(&self, row: &Row, data: &[u8]) -> bool {
+        let runs: Vec<bool> = self.runs.iter().map(|run| occurs(run, data)).collect();
+        let sample = Sample {
+            data,
+            features: BTreeSet::new(),
+        };
+        self.holds(&row.code, &sample, &runs, &[], &[])
+    }
+
+    /// Every operator of a code, in its order.
+    pub fn each(&self, code: &[u8], seen: &mut dyn FnMut(&Op<()>)) {
+        self.fold(code, &mut |op| seen(&op));
+    }
+
     /// For each rule, whether the sample can match it.
     pub fn candidates(&self, sample: &Sample) -> Vec<bool> {
-        let occurs = |(bytes, nocase): &(Vec<u8>, bool)| {
-            sample.data.windows(bytes.len()).any(|window| {
-                if *nocase {
-                    window.eq_ignore_ascii_case(bytes)
-                } else {
-                    window == bytes
-                }
-            })
-        };
-        let runs: Vec<bool> = self.runs.iter().map(occurs).collect();
+        let runs: Vec<bool> = self
+            .runs
+            .iter()
+            .map(|run| occurs(run, sample.data))
+            .collect();
         let strings: Vec<bool> = self
             .strings
             .iter()
@@ -249,6 +259,16 @@ impl Program {
         }
         rules
     }
+}
+
+fn occurs((bytes, nocase): &(Vec<u8>, bool), data: &[u8]) -> bool {
+    data.windows(bytes.len()).any(|window| {
+        if *nocase {
+            window.eq_ignore_ascii_case(bytes)
+        } else {
+            window == bytes
+        }
+    })
 }
 
 pub enum Op<T> {

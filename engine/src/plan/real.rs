@@ -6,101 +6,25 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use protobuf::reflect::{ReflectValueRef, RuntimeFieldType};
-use protobuf::MessageDyn;
-use yara_x::mods::{dotnet::Dotnet, elf::ELF, lnk::Lnk, macho::Macho, pe::PE};
+use yara_x::mods::{elf::ELF, pe::PE};
 
-use super::differential::Dice;
 use super::plan;
+use super::random::facts::{escaped as quoted, leaves, Value};
+use super::random::Dice;
 use super::reading::{Program, Sample};
 use crate::features;
-
-/// Everything below a module's output: the expression and its value.
-fn leaves(expr: &str, message: &dyn MessageDyn, out: &mut Vec<(String, String)>) {
-    for field in message.descriptor_dyn().fields() {
-        let expr = format!("{expr}.{}", field.name());
-        match field.runtime_field_type() {
-            RuntimeFieldType::Singular(_) => {
-                if let Some(value) = field.get_singular(message) {
-                    leaf(&expr, value, out);
-                }
-            }
-            RuntimeFieldType::Repeated(_) => {
-                let values = field.get_repeated(message);
-                for i in 0..values.len().min(40) {
-                    leaf(&format!("{expr}[{i}]"), values.get(i), out);
-                }
-            }
-            RuntimeFieldType::Map(..) => {
-                for (key, value) in &field.get_map(message) {
-                    if let ReflectValueRef::String(key) = key {
-                        leaf(&format!("{expr}[{}]", quoted(key.as_bytes())), value, out);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn leaf(expr: &str, value: ReflectValueRef, out: &mut Vec<(String, String)>) {
-    let value = match value {
-        ReflectValueRef::Message(message) => return leaves(expr, &*message, out),
-        ReflectValueRef::String(value) => quoted(value.as_bytes()),
-        ReflectValueRef::Bytes(value) => quoted(value),
-        ReflectValueRef::Bool(value) => value.to_string(),
-        ReflectValueRef::U32(value) => value.to_string(),
-        ReflectValueRef::U64(value) => value.to_string(),
-        ReflectValueRef::I32(value) | ReflectValueRef::Enum(_, value) => value.to_string(),
-        ReflectValueRef::I64(value) => value.to_string(),
-        _ => return,
-    };
-    out.push((expr.to_string(), value));
-}
-
-fn quoted(bytes: &[u8]) -> String {
-    let escaped: String = bytes.iter().map(|b| format!("\\x{b:02x}")).collect();
-    format!("\"{escaped}\"")
-}
-
-/// The bytes of what `quoted` made.
-fn unquoted(text: &str) -> Vec<u8> {
-    text.trim_matches('"')
-        .split("\\x")
-        .skip(1)
-        .map(|hex| u8::from_str_radix(hex, 16).unwrap())
-        .collect()
-}
 
 fn conditions(data: &[u8], dice: &mut Dice) -> Vec<String> {
     let mut found = Vec::new();
     let pe = yara_x::mods::invoke::<PE>(data).unwrap();
-    leaves("pe", &*pe, &mut found);
-    leaves(
-        "elf",
-        &*yara_x::mods::invoke::<ELF>(data).unwrap(),
-        &mut found,
-    );
-    leaves(
-        "dotnet",
-        &*yara_x::mods::invoke::<Dotnet>(data).unwrap(),
-        &mut found,
-    );
-    leaves(
-        "macho",
-        &*yara_x::mods::invoke::<Macho>(data).unwrap(),
-        &mut found,
-    );
-    leaves(
-        "lnk",
-        &*yara_x::mods::invoke::<Lnk>(data).unwrap(),
-        &mut found,
-    );
+    leaves(data, &mut found);
     while found.len() > 250 {
         let at = dice.below(found.len());
         found.swap_remove(at);
     }
     let mut out = Vec::new();
-    for (expr, value) in found {
+    for (expr, found) in found {
+        let value = found.shown();
         if value == "true" || value == "false" {
             out.push(expr.clone());
             out.push(format!("not {expr}"));
@@ -115,12 +39,11 @@ fn conditions(data: &[u8], dice: &mut Dice) -> Vec<String> {
                 out.push(format!("for any x in {list} : (x.{field} == {value})"));
             }
         }
-        if !value.starts_with('"') {
+        let Value::Text(bytes) = found else {
             out.push(format!("{expr} >= {value}"));
             out.push(format!("{value} <= {expr} and not {expr} != {value}"));
             continue;
-        }
-        let bytes = unquoted(&value);
+        };
         let any_case = quoted(
             &bytes
                 .iter()

@@ -87,6 +87,88 @@ fn texts() {
     );
 }
 
+/// A rule that the engine says the sample matches, and so must its plan.
+#[track_caller]
+fn lets_through(rule: &str, data: &[u8]) {
+    use super::reading::Sample;
+
+    let source = format!("import \"pe\" {rule}");
+    let rules = yara_x::compile(source.as_str()).unwrap();
+    let mut scanner = yara_x::Scanner::new(&rules);
+    let matching = scanner.scan(data).unwrap().matching_rules().len();
+    assert_eq!(matching, 1, "{rule}");
+    let program = Program::read(&plan(source.as_bytes()).unwrap());
+    let sample = Sample {
+        data,
+        features: Default::default(),
+    };
+    assert_eq!(program.candidates(&sample), [true], "{rule}");
+}
+
+#[test]
+fn classes_that_the_engine_takes_for_masks() {
+    for (pattern, sample) in [
+        ("/ABCD[acgm]EFGH/", "ABCDeEFGH"),
+        ("/ABCD[acgm]EFGH/", "ABCDiEFGH"),
+        ("/ABCD[0129]EFGH/", "ABCD8EFGH"),
+        ("/ABCD[acgm]{2}EFGH/", "ABCDeeEFGH"),
+        ("/abcd[acgm]efgh/i", "ABCDEEFGH"),
+        ("/AB[acgm]C/", "ABiC"),
+    ] {
+        let rule = format!("rule r {{ strings: $a = {pattern} condition: $a }}");
+        lets_through(&rule, sample.as_bytes());
+    }
+    for (pattern, sample) in [
+        (
+            "{ 41 42 43 44 ( 81 | 83 | 87 | 8D ) 45 46 47 48 }",
+            b"ABCD\x85EFGH",
+        ),
+        (
+            "{ 41 42 43 44 ( 81 | 83 | 87 | 8D ) 45 46 47 48 }",
+            b"ABCD\x89EFGH",
+        ),
+        (
+            "{ 41 42 43 44 ( 0? | 2? | 3? | 5? ) 45 46 47 48 }",
+            b"ABCD\x10EFGH",
+        ),
+    ] {
+        let rule = format!("rule r {{ strings: $a = {pattern} condition: $a }}");
+        lets_through(&rule, sample);
+    }
+}
+
+#[test]
+fn jumps_that_the_engine_cuts() {
+    for jump in ["[65536]", "[65535][1]", "[30][65506]"] {
+        let rule = format!(
+            "rule r {{ strings: $a = {{ 41 42 43 44 {jump} (45 | 46 47) 48 }} condition: $a at 0 }}"
+        );
+        lets_through(&rule, b"ABCDEH");
+    }
+}
+
+#[test]
+fn variables_that_share_a_flag() {
+    for undefined in ["pe.number_of_sections", "uint32(1000)"] {
+        let names: Vec<String> = (0..65)
+            .map(|i| match i {
+                8 => format!("v8 = {undefined}"),
+                i => format!("v{i} = uint8({i})"),
+            })
+            .collect();
+        let used: Vec<String> = (0..65)
+            .filter(|i| *i != 8)
+            .map(|i| format!("v{i} >= 0"))
+            .collect();
+        let rule = format!(
+            "rule r {{ condition: with {} : ({} and v8 == 0) }}",
+            names.join(", "),
+            used.join(" and ")
+        );
+        lets_through(&rule, &[b'x'; 200]);
+    }
+}
+
 #[test]
 fn hex() {
     check(

@@ -166,8 +166,8 @@ enum {
 	SCAN_ALL_SLOTS = (1 << SCAN_SLOTS) - 1,
 	SCAN_DEPTH = 4 /* samples that may be under way in one child */,
 	SCAN_FACTS_BYTES_MAX = (1 << 20) + 1024, /* the engine's, and ssdeep */
-	SCAN_FEATURES_MAX = 1 << 14,
-	SCAN_FEATURES_VERSION = 1 /* of what a child extracts: ENGINE_FEATURES_VERSION */
+	SCAN_FEATURES_MAX = (1 << 16) - 1,
+	SCAN_FEATURES_VERSION = 2 /* of what a child extracts: ENGINE_FEATURES_VERSION */
 };
 
 /* What the bytes are; text lives in `text` and is valid UTF-8. */
