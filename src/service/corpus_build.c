@@ -147,13 +147,16 @@ struct build_reader {
 };
 
 /*
- * What cannot be read has no signature: it is always a candidate, and whoever scans it
- * says why. (A file that is removed meanwhile reads as zeros; it is dead by then.)
+ * What cannot be read, or is not what its checksum says, has no signature: it is always a
+ * candidate, and whoever scans it says why. So columns are of the bytes that were sent, also
+ * where those on the disk are put right later. (A file that is removed meanwhile is erased,
+ * or reads as zeros; it is dead by then.)
  */
 static int sign_one(struct build *b, struct build_reader *r, struct build_file *f)
 {
 	struct err err;
 	size_t n = (size_t)f->row.at.len;
+	bool erased;
 
 	if (n > LIMIT_SAMPLE_BYTES)
 		return 0;
@@ -163,11 +166,13 @@ static int sign_one(struct build *b, struct build_reader *r, struct build_file *
 		TRY(mem_try_alloc(&r->bytes, n, &err));
 		r->room = n;
 	}
-	if (n && packs_read(b->corpus->svc->packs, &f->row.at, 0, r->bytes, n, &err) != 0) {
+	if (packs_read_whole(b->corpus->svc->packs, &f->row.at, r->bytes, &erased, &err) != 0) {
 		log_event(LOG_WARN, "index_sample_unreadable", LOG_I64("pack", f->row.at.pack),
 			  LOG_I64("offset", (int64_t)f->row.at.offset), LOG_Z("error", err.msg));
 		return 0;
 	}
+	if (erased)
+		return 0;
 	if (n)
 		memcpy(f->head, r->bytes, n < sizeof f->head ? n : sizeof f->head);
 	TRY(signer_sign(r->signer, n ? r->bytes : (const void *)"", n, &f->sig, &err));

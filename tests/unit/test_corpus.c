@@ -374,6 +374,38 @@ static void segments_that_overlap_are_named_and_built_again(void **state)
 	log_set_sink(NULL, NULL);
 }
 
+/*
+ * A bit of a sample that is wrong while it is indexed, and put right later (of a backup, or
+ * by a disk that tries again), hides nothing.
+ */
+static void a_damaged_sample_is_always_a_candidate(void **state)
+{
+	struct corpus_world *v = *state;
+	struct corpus_snapshot *s;
+	struct segment_doc doc;
+	char path[600];
+	int64_t at;
+
+	upload_some(v, 1, 5);
+	service_drain(v->w->svc);
+	at = world_i64(v->w, "SELECT pack_offset FROM file WHERE id = 3");
+	snprintf(path, sizeof path, "%s/packs/%010lld.pack", v->w->dir,
+		 (long long)world_i64(v->w, "SELECT pack FROM file WHERE id = 3"));
+	log_set_sink(no_log, NULL);
+	flip(path, (off_t)at + 100);
+	let_wait(v);
+	wait_list(v, "1-5");
+	flip(path, (off_t)at + 100);
+	log_set_sink(NULL, NULL);
+	s = corpus_snapshot_take(v->w->svc);
+	for (uint32_t d = 0; d < 5; d++) {
+		segment_doc_get(s->segments[0]->seg, d, &doc);
+		assert_int_equal(doc.flags, SEGMENT_DOC_NO_FEATURES |
+						    (doc.file_id == 3 ? SEGMENT_DOC_ALWAYS : 0));
+	}
+	corpus_snapshot_free(s);
+}
+
 /* ---- Damage ---- */
 
 static void damaged_rows_are_noted_and_the_segment_built_anew(void **state)
@@ -554,6 +586,7 @@ int main(int argc, char **argv)
 		TEST(lost_segments_are_built_again),
 		TEST(a_segment_that_does_not_open),
 		TEST(segments_that_overlap_are_named_and_built_again),
+		TEST(a_damaged_sample_is_always_a_candidate),
 		TEST(damaged_rows_are_noted_and_the_segment_built_anew),
 		TEST(damaged_features_are_called_so),
 		TEST(every_write_fails_once),

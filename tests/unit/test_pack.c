@@ -299,6 +299,52 @@ static bool can_punch(struct world *w)
 	return can;
 }
 
+/* A sample that is read whole is the one that was stored, or damaged by name. */
+static void test_read_whole(void **state)
+{
+	struct world *w = *state;
+	struct pack_locator at[3], wrong;
+	uint8_t got[2000], *want, *file;
+	struct hashes h;
+	struct err err;
+	bool erased;
+	size_t n;
+
+	append_ok(w, 1, 61, &at[0]);
+	append_ok(w, 2, 0, &at[1]);
+	append_ok(w, 3, 200, &at[2]);
+	sync_ok(w);
+	for (int i = 0; i < 3; i++) {
+		want = sample_new((uint64_t)i + 1, at[i].len, &h);
+		CHECK_OK(packs_read_whole(w->packs, &at[i], got, &erased, &err), &err);
+		assert_false(erased);
+		assert_memory_equal(got, want, at[i].len);
+		free(want);
+	}
+	wrong = at[2];
+	wrong.len--;
+	assert_int_equal(packs_read_whole(w->packs, &wrong, got, &erased, &err), -ERR_CORRUPT);
+	wrong.pack = 99;
+	assert_int_equal(packs_read_whole(w->packs, &wrong, got, &erased, &err), -ERR_NOT_FOUND);
+	/* Every bit of the record but its mark. */
+	file = file_read(w->dir, "packs/0000000001.pack", &n);
+	for (uint64_t i = at[2].offset - 64; i < at[2].offset + 200; i++) {
+		if (i >= at[2].offset - 8 && i < at[2].offset)
+			continue;
+		file[i] ^= (uint8_t)(1u << i % 8);
+		file_write(w->dir, "packs/0000000001.pack", file, n);
+		file[i] ^= (uint8_t)(1u << i % 8);
+		if (packs_read_whole(w->packs, &at[2], got, &erased, &err) != -ERR_CORRUPT)
+			fail_msg("byte %llu: nothing found", (unsigned long long)i);
+	}
+	file_write(w->dir, "packs/0000000001.pack", file, n);
+	free(file);
+	CHECK_OK(packs_read_whole(w->packs, &at[2], got, &erased, &err), &err);
+	CHECK_OK(packs_erase(w->packs, &at[2], &err), &err);
+	CHECK_OK(packs_read_whole(w->packs, &at[2], got, &erased, &err), &err);
+	assert_true(erased);
+}
+
 /* The blocks of an erased sample go back to the file system. */
 static void test_erase_frees(void **state)
 {
@@ -553,13 +599,14 @@ static void test_threads(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		PACK_TEST(test_round),      PACK_TEST(test_goes_on),
-		PACK_TEST(test_cut),        PACK_TEST(test_flip_sealed),
-		PACK_TEST(test_flip_open),  PACK_TEST(test_header_damage),
-		PACK_TEST(test_erase),      PACK_TEST(test_erase_frees),
-		PACK_TEST(test_streams),    PACK_TEST(test_stream_flat),
-		PACK_TEST(test_too_large),  PACK_TEST(test_reserve),
-		PACK_TEST(test_many_files), PACK_TEST(test_threads),
+		PACK_TEST(test_round),       PACK_TEST(test_goes_on),
+		PACK_TEST(test_cut),         PACK_TEST(test_flip_sealed),
+		PACK_TEST(test_flip_open),   PACK_TEST(test_header_damage),
+		PACK_TEST(test_read_whole),  PACK_TEST(test_erase),
+		PACK_TEST(test_erase_frees), PACK_TEST(test_streams),
+		PACK_TEST(test_stream_flat), PACK_TEST(test_too_large),
+		PACK_TEST(test_reserve),     PACK_TEST(test_many_files),
+		PACK_TEST(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

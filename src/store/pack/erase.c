@@ -18,38 +18,15 @@
  * its place, and the pack's root checksum, which does not cover marks, its truth.
  */
 
-static int check_record(const struct io_file *f, const struct pack_locator *at, struct err *err)
-{
-	uint8_t bytes[PACK_HEADER_BYTES], record[PACK_RECORD_BYTES];
-	struct pack_header header;
-	struct record_header h;
-	const char *what;
-	uint64_t size;
-
-	if (at->offset < PACK_HEADER_BYTES + PACK_RECORD_BYTES || at->offset > INT64_MAX ||
-	    at->offset % PACK_ALIGN != 0)
-		return err_set(err, ERR_CORRUPT, "no record can be there");
-	TRY(io_pread(f, bytes, sizeof bytes, 0, err));
-	TRY(pack_header_decode(&header, bytes, at->pack, err));
-	TRY(io_pread(f, record, sizeof record, at->offset - PACK_RECORD_BYTES, err));
-	what = record_header_decode(&h, &header.id, at->offset - PACK_RECORD_BYTES, record);
-	if (what)
-		return err_set(err, ERR_CORRUPT, "%s", what);
-	TRY(io_size(f, &size, err));
-	if (h.len != at->len || size < at->offset || h.len > size - at->offset)
-		return err_set(err, ERR_CORRUPT, "the record has %" PRIu64 " bytes, not %" PRIu64,
-			       h.len, at->len);
-	return 0;
-}
-
 static int erase_file(struct packs *p, struct io_file *f, const struct pack_locator *at,
 		      struct err *err)
 {
 	AUTO(mem_drop) void *zeros = NULL;
 	struct io *io = p->io;
+	struct record_header h;
 	uint8_t mark[8];
 
-	TRY(check_record(f, at, err));
+	TRY(pack_record_check(f, at, &h, err));
 	TRY(mem_try_array(&zeros, PACK_COPY_BYTES, 1, err));
 	put_le64(mark, PACK_MARK_ERASED);
 	TRY(io->pwrite(io, f, mark, sizeof mark,

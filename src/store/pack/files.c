@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 /*
@@ -148,6 +149,63 @@ void pack_files_release(struct packs *p)
 	lock_take(&p->files_lock);
 	REQUIRE(p->files == 0);
 	lock_drop(&p->files_lock);
+}
+
+int pack_record_check(const struct io_file *f, const struct pack_locator *at,
+		      struct record_header *ret, struct err *err)
+{
+	uint8_t bytes[PACK_HEADER_BYTES], record[PACK_RECORD_BYTES];
+	struct pack_header header;
+	const char *what;
+	uint64_t size;
+
+	if (at->offset < PACK_HEADER_BYTES + PACK_RECORD_BYTES || at->offset > INT64_MAX ||
+	    at->offset % PACK_ALIGN != 0)
+		return err_set(err, ERR_CORRUPT, "no record can be there");
+	TRY(io_pread(f, bytes, sizeof bytes, 0, err));
+	TRY(pack_header_decode(&header, bytes, at->pack, err));
+	TRY(io_pread(f, record, sizeof record, at->offset - PACK_RECORD_BYTES, err));
+	what = record_header_decode(ret, &header.id, at->offset - PACK_RECORD_BYTES, record);
+	if (what)
+		return err_set(err, ERR_CORRUPT, "%s", what);
+	TRY(io_size(f, &size, err));
+	if (ret->len != at->len || size < at->offset || ret->len > size - at->offset)
+		return err_set(err, ERR_CORRUPT, "the record has %" PRIu64 " bytes, not %" PRIu64,
+			       ret->len, at->len);
+	return 0;
+}
+
+static int read_whole(const struct io_file *f, const struct pack_locator *at, void *data,
+		      bool *ret_erased, struct err *err)
+{
+	struct record_header h;
+
+	TRY(pack_record_check(f, at, &h, err));
+	*ret_erased = h.mark == PACK_MARK_ERASED;
+	if (*ret_erased)
+		return 0;
+	if (h.mark == PACK_MARK_BROKEN)
+		return err_set(err, ERR_CORRUPT, "the record is broken");
+	if (at->len)
+		TRY(io_pread(f, data, (size_t)at->len, at->offset, err));
+	if (crc32c(0, data, (size_t)at->len) != h.data_crc)
+		return err_set(err, ERR_CORRUPT, "the sample's checksum is wrong");
+	return 0;
+}
+
+int packs_read_whole(struct packs *p, const struct pack_locator *at, void *data, bool *ret_erased,
+		     struct err *err)
+{
+	struct pack_file *f;
+	int rc = packs_get(p, at->pack, &f, err);
+
+	if (rc == 0) {
+		rc = read_whole(f->f, at, data, ret_erased, err);
+		pack_file_put(p, f);
+	}
+	if (rc != 0 && err)
+		return err_add(err, "pack %" PRIu32 " at %" PRIu64, at->pack, at->offset);
+	return rc;
 }
 
 int packs_read(struct packs *p, const struct pack_locator *at, uint64_t from, void *data, size_t n,

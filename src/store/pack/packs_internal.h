@@ -92,6 +92,9 @@ MUST_USE int packs_recover(struct packs *p, struct err *err);
 MUST_USE int packs_list(struct packs *p, bool remove_temps, uint32_t **ret, size_t *ret_n,
 			struct err *err);
 void pack_files_release(struct packs *p);
+/* Is a record of that length there, and its header whole? ERR_CORRUPT. */
+MUST_USE int pack_record_check(const struct io_file *f, const struct pack_locator *at,
+			       struct record_header *ret, struct err *err);
 
 /* A piece of a file in memory. */
 struct window {

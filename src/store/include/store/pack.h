@@ -87,6 +87,14 @@ MUST_USE int packs_read(struct packs *p, const struct pack_locator *at, uint64_t
 			size_t n, struct err *err);
 
 /*
+ * Read all of a sample into at->len bytes, and hold it against its checksum: what is made of
+ * it is kept, so it must be of the bytes that were sent. *ret_erased: it is erased, and nothing
+ * was read. ERR_CORRUPT: it is damaged.
+ */
+MUST_USE int packs_read_whole(struct packs *p, const struct pack_locator *at, void *data,
+			      bool *ret_erased, struct err *err);
+
+/*
  * Mark one record erased, overwrite its bytes with zeros, and release the
  * blocks; two syncs of the file, not shared. Idempotent: the caller repeats it
  * after a crash, and until then packs_walk may name the record; one under way is
