@@ -189,6 +189,9 @@ struct plan *retro_plan_of(const struct scan_rules *rules);
 MUST_USE int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *err);
 /* Note that a file is not scanned. `is_failure`: it should have been. Under the lock, or alone. */
 void retro_task_skip(struct retro_task *task, int64_t file_id, const char *reason, bool is_failure);
+/* The same for a failure, told of the job, too. Takes the lock. */
+void retro_file_skip(struct retro_job *job, struct retro_task *task, int64_t file_id,
+		     const char *reason);
 void retro_task_free(struct retro_task *task);
 /* What files matches are told on. Its text is the job's. */
 struct retrohunt_scope retro_scope(const struct retro_job *job);
@@ -209,14 +212,15 @@ struct retro_hit {
 	struct str snippet;
 };
 enum {
-	RETRO_STEP_HITS = 256 /* matches told in one request to the writer: some 20 ms of it */
+	RETRO_STEP_HITS = 256 /* files that matches are told on in one request to the writer: some
+				 20 ms of it */
 };
 /*
  * Commit these hits of a task; with `ends`, the task's end in the same transaction.
  * Blocks; goes on trying while the disk is full or busy. ERR_CLOSED: it is not ours
  * to tell any more (the job ended, or the service stops).
  */
-MUST_USE int retro_tell(struct retro_job *job, const struct retro_task *task,
+MUST_USE int retro_tell(struct retro_job *job, struct retro_task *task,
 			const struct retro_hit *hits, size_t n, bool ends, struct err *err);
 /* End a job that was aborted, deleted or given up. Blocks. */
 MUST_USE int retro_end(struct retro_job *job, struct err *err);

@@ -133,6 +133,18 @@ void retro_task_skip(struct retro_task *task, int64_t file_id, const char *reaso
 							str_make(reason, strnlen(reason, 512))) };
 }
 
+void retro_file_skip(struct retro_job *job, struct retro_task *task, int64_t file_id,
+		     const char *reason)
+{
+	struct retrohunt *e = job->engine;
+
+	lock_take(&e->lock);
+	retro_task_skip(task, file_id, reason, true);
+	job->done.skipped++;
+	job->done.failed++;
+	lock_drop(&e->lock);
+}
+
 static void decide(struct retro_task *task, uint64_t size)
 {
 	task->done.files++;

@@ -19,21 +19,24 @@ struct tell_req {
 	struct write_req req; /* first */
 	struct retro_job *job;
 	const struct retro_task *task;
-	const struct retro_hit *hits;
+	const struct place *places;
 	size_t n;
-	int64_t after; /* of the first of them: what is around it is told up to this container */
-	bool ends;     /* the task with them */
+	bool ends; /* the task with them */
 	/* outcome */
-	size_t told;           /* of the hits, on everything */
-	int64_t goes_on_after; /* with the next one, as `after` */
-	bool full;             /* there is one more than the job may have */
-	bool over;             /* the job has ended with it */
+	bool full; /* there is one more than the job may have */
+	bool over; /* the job has ended with it */
 };
 
 /* Where a match is told: on the file itself, then on the containers around it. */
 struct place {
+	const struct retro_hit *hit;
 	int64_t file_id;
-	const uint8_t *subfile; /* SHA-256 of the file inside; NULL: it is the file itself */
+};
+/* The file itself that a hit is on, as it is in a transaction. */
+struct inner {
+	const struct retro_hit *hit; /* NULL: nobody looked yet */
+	bool found;
+	struct retrohunt_subject subject;
 };
 
 /* The ruleset that watches on may have been faster. */
@@ -49,14 +52,13 @@ static int ruleset_has_told(struct sql_conn *conn, const struct retro_job *job,
 }
 
 static int tell_new(struct sql_conn *conn, const struct retro_job *job, const struct retro_hit *hit,
-		    const struct place *place, const uint8_t *sha256, int64_t now_s,
+		    int64_t file_id, const uint8_t *sha256, const uint8_t *subfile, int64_t now_s,
 		    struct err *err)
 {
 	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt match", INFO_ARENA_MAX);
-	struct match_facts facts = { .rule = hit->rule,
-				     .with_tags = true,
-				     .snippet = hit->snippet,
-				     .subfile = place->subfile };
+	struct match_facts facts = {
+		.rule = hit->rule, .with_tags = true, .snippet = hit->snippet, .subfile = subfile
+	};
 	struct sighting_new sighting = { .owner_id = job->owner_id,
 					 .source_kind = STREAM_RETROHUNT,
 					 .source_id = job->id,
@@ -71,71 +73,44 @@ static int tell_new(struct sql_conn *conn, const struct retro_job *job, const st
 	TRY(ruleset_has_told(conn, job, sighting, &told, err));
 	if (told)
 		return 0;
-	TRY(submission_first_user(conn, place->file_id, &facts.user_id, err));
+	TRY(submission_first_user(conn, file_id, &facts.user_id, err));
 	TRY(match_info(&facts, arena, &sighting.info, err));
 	tags = match_tags(hit->rule, arena, &tag_count);
 	return match_tell(conn, &sighting, tags, tag_count, now_s, &told, err);
 }
 
-/* *ret_full: it is one too many. */
-static int tell_place(struct sql_conn *conn, const struct retro_job *job,
-		      const struct retro_hit *hit, const struct place *place, int64_t now_s,
-		      uint8_t ret_sha256[SHA256_BYTES], bool *ret_counts, bool *ret_full,
-		      struct err *err)
+/* What is removed meanwhile is not told, and nothing around it. */
+static int tell_place(struct sql_conn *conn, struct tell_req *r, const struct place *place,
+		      struct inner *inner, int64_t now_s, struct err *err)
 {
-	struct retrohunt_match_row match = { .job_id = job->id,
+	const struct retro_hit *hit = place->hit;
+	const struct retrohunt_scope scope = retro_scope(r->job);
+	bool is_inside = place->file_id != hit->file_id, found, is_new;
+	struct retrohunt_match_row match = { .job_id = r->job->id,
 					     .file_id = place->file_id,
 					     .rule = hit->rule->name,
-					     .is_inside = place->subfile != NULL };
-	const struct retrohunt_scope scope = retro_scope(job);
+					     .is_inside = is_inside };
 	struct retrohunt_subject subject;
-	bool found, is_new;
 
-	TRY(retrohunt_subject(conn, place->file_id, &scope, &subject, &found, err));
-	*ret_counts = found;
-	*ret_full = false;
-	if (!found)
-		return 0; /* removed meanwhile */
-	memcpy(ret_sha256, subject.sha256, SHA256_BYTES);
-	if (!subject.in_scope)
+	if (inner->hit != hit)
+		TRY(retrohunt_subject(conn, hit->file_id, &scope, &inner->subject, &inner->found,
+				      err));
+	inner->hit = hit;
+	found = inner->found;
+	subject = inner->subject;
+	if (found && is_inside)
+		TRY(retrohunt_subject(conn, place->file_id, &scope, &subject, &found, err));
+	if (!found || !subject.in_scope)
 		return 0;
 	match.sha256 = subject.sha256;
 	TRY(retrohunt_match_add(conn, &match,
-				(int64_t)job->engine->svc->options.retrohunt_matches_max, &is_new,
-				ret_full, err));
+				(int64_t)r->job->engine->svc->options.retrohunt_matches_max,
+				&is_new, &r->full, err));
 	if (!is_new)
 		return 0;
 	metric_add(METRIC_retrohunt_matches_total, 1);
-	return tell_new(conn, job, hit, place, subject.sha256, now_s, err);
-}
-
-/* The next hit: on the file itself, then on what is around it, up to the request's bound. */
-static int tell_hit(struct sql_conn *conn, struct tell_req *r, int64_t now_s, size_t *places,
-		    struct err *err)
-{
-	const struct retro_hit *hit = &r->hits[r->told];
-	const struct retrohunt_scope scope = retro_scope(r->job);
-	uint8_t sha256[SHA256_BYTES], ignored[SHA256_BYTES];
-	struct place place = { .file_id = hit->file_id };
-	int64_t around[RETRO_STEP_HITS], after = r->goes_on_after;
-	size_t n = 0, max = RETRO_STEP_HITS - *places;
-	bool counts;
-
-	r->goes_on_after = 0;
-	TRY(tell_place(conn, r->job, hit, &place, now_s, sha256, &counts, &r->full, err));
-	++*places;
-	if (!counts || r->full)
-		return 0;
-	place.subfile = sha256;
-	TRY(retrohunt_around(conn, hit->file_id, &scope, after, around, max, &n, err));
-	for (size_t i = 0; i < n && !r->full; i++) {
-		place.file_id = around[i];
-		TRY(tell_place(conn, r->job, hit, &place, now_s, ignored, &counts, &r->full, err));
-	}
-	*places += n;
-	if (n == max)
-		r->goes_on_after = around[n - 1];
-	return 0;
+	return tell_new(conn, r->job, hit, place->file_id, subject.sha256,
+			is_inside ? inner->subject.sha256 : NULL, now_s, err);
 }
 
 /* The last task is done. */
@@ -183,22 +158,18 @@ static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *
 	struct tell_req *r = (struct tell_req *)req;
 	struct retro_job *job = r->job;
 	int64_t now_s = clock_unix_s(job->engine->svc->clock);
-	size_t places = 0;
+	struct inner inner = { .hit = NULL };
 	bool live, held;
 
 	r->over = r->full = false;
-	r->told = 0;
-	r->goes_on_after = r->after;
 	TRY(retrohunt_is_live(conn, job->id, &live, err));
 	TRY(retrohunt_task_is_held(conn, job->id, r->task->row.number,
 				   str_of(job->engine->svc->instance), &held, err));
 	if (!live || !held)
 		return err_set(err, ERR_CLOSED, "the job is over");
-	while (r->told < r->n && places < RETRO_STEP_HITS && !r->full) {
-		TRY(tell_hit(conn, r, now_s, &places, err));
-		r->told += r->goes_on_after == 0;
-	}
-	return r->ends && r->told == r->n ? task_end_in(conn, r, now_s, err) : 0;
+	for (size_t i = 0; i < r->n && !r->full; i++)
+		TRY(tell_place(conn, r, &r->places[i], &inner, now_s, err));
+	return r->ends && !r->full ? task_end_in(conn, r, now_s, err) : 0;
 }
 
 static void job_ended(struct retro_job *job)
@@ -250,21 +221,100 @@ static struct retrohunt_done done_of(struct retro_job *job)
 	return done;
 }
 
-int retro_tell(struct retro_job *job, const struct retro_task *task, const struct retro_hit *hits,
+/* ---- From hits to places: the containers around a file are read once, and not while writing ----
+ */
+
+struct telling {
+	struct retro_job *job;
+	struct retro_task *task;
+	const struct retro_hit *hits;
+	size_t n;
+	size_t at;       /* the hit whose places come next … */
+	size_t place;    /* … of which so many are gone: the file, then what is around it */
+	int64_t *around; /* owned; of the file: */
+	int64_t file_id; /* 0: none yet */
+	size_t around_n;
+	struct place places[RETRO_STEP_HITS];
+};
+
+static void telling_drop(struct telling *t)
+{
+	free(t->around);
+}
+
+static int around_read(struct telling *t, int64_t file_id, bool *ret_cut, struct err *err)
+{
+	const struct retrohunt_scope scope = retro_scope(t->job);
+	struct service *svc = t->job->engine->svc;
+	struct sql_conn *conn;
+	int rc;
+
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = retrohunt_around(conn, file_id, &scope, &t->around, &t->around_n, ret_cut, err);
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
+/* ERR_CLOSED: the job is over before they could be had. */
+static int around_have(struct telling *t, int64_t file_id, struct err *err)
+{
+	struct retro_job *job = t->job;
+	bool cut = false;
+
+	if (t->file_id == file_id)
+		return 0;
+	free(STEAL(t->around));
+	t->around_n = 0;
+	while (around_read(t, file_id, &cut, err) != 0) {
+		if (job->stop || retro_is_stopping(job->engine))
+			return err_set(err, ERR_CLOSED, "the job is over");
+		log_event(LOG_WARN, "retrohunt_waits", LOG_Z("job", job->name),
+			  LOG_Z("error", err->msg));
+		retro_rest(job->engine);
+	}
+	t->file_id = file_id;
+	if (cut)
+		retro_file_skip(job, t->task, file_id,
+				"it is in more containers than matches are told on");
+	return 0;
+}
+
+/* The next ones that are told together. */
+static int places_next(struct telling *t, size_t *ret_n, struct err *err)
+{
+	size_t n = 0;
+
+	while (n < RETRO_STEP_HITS && t->at < t->n) {
+		const struct retro_hit *hit = &t->hits[t->at];
+
+		TRY(around_have(t, hit->file_id, err));
+		while (n < RETRO_STEP_HITS && t->place <= t->around_n) {
+			t->places[n++] = (struct place){ hit, t->place ? t->around[t->place - 1]
+								       : hit->file_id };
+			t->place++;
+		}
+		if (t->place > t->around_n) {
+			t->at++;
+			t->place = 0;
+		}
+	}
+	*ret_n = n;
+	return 0;
+}
+
+int retro_tell(struct retro_job *job, struct retro_task *task, const struct retro_hit *hits,
 	       size_t n, bool ends, struct err *err)
 {
-	int64_t after = 0;
+	AUTO(telling_drop) struct telling t = { .job = job, .task = task, .hits = hits, .n = n };
 
 	do {
-		size_t now = n < RETRO_STEP_HITS ? n : RETRO_STEP_HITS;
 		struct tell_req r = { .req = { .apply = tell_apply, .lane = LANE_BULK },
 				      .job = job,
 				      .task = task,
-				      .hits = hits,
-				      .n = now,
-				      .after = after,
-				      .ends = ends && now == n };
+				      .places = t.places };
 
+		TRY(places_next(&t, &r.n, err));
+		r.ends = ends && t.at == n;
 		/* A client may be waiting for the end of a short job. */
 		if (r.ends)
 			r.req.lane = LANE_API;
@@ -277,11 +327,7 @@ int retro_tell(struct retro_job *job, const struct retro_task *task, const struc
 			job_ended(job);
 			return 0;
 		}
-		after = r.goes_on_after;
-		if (r.told)
-			hits += r.told;
-		n -= r.told;
-	} while (n);
+	} while (t.at < n);
 	return 0;
 }
 

@@ -165,13 +165,7 @@ static int batch_load(struct batch *b, struct err *err)
 
 void batch_skip(struct batch *b, const struct batch_item *item, const char *reason)
 {
-	struct retrohunt *e = b->w->engine;
-
-	lock_take(&e->lock);
-	retro_task_skip(b->task, item->item->file_id, reason, true);
-	b->job->done.skipped++;
-	b->job->done.failed++;
-	lock_drop(&e->lock);
+	retro_file_skip(b->job, b->task, item->item->file_id, reason);
 }
 
 void batch_fail(struct batch *b, const struct batch_item *item, const struct err *why)

@@ -1,6 +1,13 @@
 #include "store/meta_retrohunt.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/mem.h"
+
+enum {
+	AROUND_AT_FIRST = 64
+};
 
 /* What jobs find, leave out, and look at. Jobs and their tasks: meta_retrohunt.c. */
 
@@ -25,12 +32,8 @@ static const char MATCH_COUNT[] = "UPDATE retrohunt_job SET matches = matches + 
 static const char FILES[] =
 	"SELECT id, sha256, rule, is_inside FROM retrohunt_match WHERE job_id = ?1 AND "
 	"is_first = 1 AND id > ?2 ORDER BY id LIMIT ?3";
-/* A job's first match is the first of its file: behind it by id, not by job, which has no order. */
-static const char RULES[] =
-	"SELECT id, sha256, rule, is_inside FROM retrohunt_match WHERE +job_id = ?1 AND id > ?2 "
-	"AND "
-	"id >= (SELECT min(id) FROM retrohunt_match WHERE job_id = ?1 AND is_first = 1) "
-	"ORDER BY id LIMIT ?3";
+static const char RULES[] = "SELECT id, sha256, rule, is_inside FROM retrohunt_match WHERE "
+			    "job_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
 static int first_row(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
 		     bool *ret_found, int64_t *ret, struct err *err)
@@ -187,22 +190,19 @@ static const char RANGE[] = "SELECT id, size, pack_offset, pack FROM file WHERE 
 #define IN_SCOPE "f.id <= ?2 AND f.corpus = ?3 AND f.last_submission_s BETWEEN ?4 AND ?5"
 static const char SUBJECT[] = "SELECT f.sha256, CASE WHEN " IN_SCOPE " THEN 1 ELSE 0 END FROM "
 			      "file f WHERE f.id = ?1";
+/* Of what stands in the walk. Files are many: each is looked up by its id, never gone through. */
+#define EACH_IN_SCOPE                                                                              \
+	"SELECT a.id, EXISTS (SELECT 1 FROM file f WHERE f.id = a.id AND " IN_SCOPE                \
+	") FROM (SELECT id FROM around LIMIT ?6) a"
 /* A file, and all around it. */
 const char RETROHUNT_IS_ASKED_SQL[] =
 	"WITH RECURSIVE around (id, depth) AS (SELECT id, 0 FROM file WHERE id = ?1 UNION SELECT "
 	"b.parent_id, a.depth + 1 "
-	"FROM bundle b JOIN around a ON b.child_id = a.id WHERE a.depth < 32) "
-	"SELECT 1 FROM around a WHERE EXISTS (SELECT 1 FROM file f WHERE f.id = a.id AND " IN_SCOPE
-	") LIMIT 1";
-/*
- * Containers are few, files many: each is looked up by its id. A join of both might go through
- * all files of the scope instead, for each match.
- */
+	"FROM bundle b JOIN around a ON b.child_id = a.id WHERE a.depth < 32) " EACH_IN_SCOPE;
 const char RETROHUNT_AROUND_SQL[] =
 	"WITH RECURSIVE around (id, depth) AS (SELECT parent_id, 1 FROM bundle WHERE child_id = ?1 "
 	"UNION SELECT b.parent_id, a.depth + 1 FROM bundle b JOIN around a ON b.child_id = a.id "
-	"WHERE a.depth < 32) SELECT DISTINCT a.id FROM around a WHERE a.id > ?6 AND EXISTS "
-	"(SELECT 1 FROM file f WHERE f.id = a.id AND " IN_SCOPE ") ORDER BY a.id LIMIT ?7";
+	"WHERE a.depth < 32) " EACH_IN_SCOPE;
 
 /* Two sums. */
 static int sums(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
@@ -311,28 +311,68 @@ int retrohunt_subject(struct sql_conn *conn, int64_t file_id, const struct retro
 int retrohunt_is_asked(struct sql_conn *conn, int64_t file_id, const struct retrohunt_scope *scope,
 		       bool *ret, struct err *err)
 {
-	int64_t one;
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row, asked = false;
+	int n = 0;
 
-	return first_row(conn, RETROHUNT_IS_ASKED_SQL, SQL_VALS(SCOPE_VALS(file_id, scope)), ret,
-			 &one, err);
+	TRY(sql_start(&q, conn, RETROHUNT_IS_ASKED_SQL, err, SCOPE_VALS(file_id, scope),
+		      SQL_I64(RETROHUNT_LOOKS_MAX)));
+	while (!asked) {
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		asked = sql_i64(&q, 1) != 0 || ++n == RETROHUNT_LOOKS_MAX;
+	}
+	*ret = asked;
+	return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One that is there at two depths counts once. */
+static size_t sort_ids(int64_t *ids, size_t n)
+{
+	size_t kept = 0;
+
+	if (n)
+		qsort(ids, n, sizeof *ids, compare_ids);
+	for (size_t i = 0; i < n; i++) {
+		if (!kept || ids[kept - 1] != ids[i])
+			ids[kept++] = ids[i];
+	}
+	return kept;
 }
 
 int retrohunt_around(struct sql_conn *conn, int64_t file_id, const struct retrohunt_scope *scope,
-		     int64_t after_id, int64_t *ret, size_t max, size_t *ret_n, struct err *err)
+		     int64_t **ret, size_t *ret_n, bool *ret_cut, struct err *err)
 {
 	AUTO(sql_end) struct sql_query q = { 0 };
-	size_t n = 0;
+	AUTO(mem_drop) int64_t *ids = NULL;
+	size_t n = 0, room = 0, looks = 0;
 	bool row;
 
 	TRY(sql_start(&q, conn, RETROHUNT_AROUND_SQL, err, SCOPE_VALS(file_id, scope),
-		      SQL_I64(after_id), SQL_I64(max)));
+		      SQL_I64(RETROHUNT_AROUND_MAX)));
 	for (;;) {
 		TRY(sql_next(&q, &row, err));
 		if (!row)
 			break;
-		REQUIRE(n < max);
-		ret[n++] = sql_i64(&q, 0);
+		looks++;
+		if (!sql_i64(&q, 1))
+			continue;
+		if (n == room) {
+			room = room ? 2 * room : AROUND_AT_FIRST;
+			mem_must_grow((void **)&ids, room, sizeof *ids);
+		}
+		ids[n++] = sql_i64(&q, 0);
 	}
-	*ret_n = n;
+	*ret_n = sort_ids(ids, n);
+	*ret_cut = looks == RETROHUNT_AROUND_MAX;
+	*ret = STEAL(ids);
 	return 0;
 }

@@ -511,9 +511,8 @@ static void wrong_rows_are_found(void **state)
 static void no_match_goes_through_all_files(void **state)
 {
 	const char *const statements[] = { RETROHUNT_IS_ASKED_SQL, RETROHUNT_AROUND_SQL };
-	const struct sql_val vals[] = { SQL_I64(1),        SQL_I64(1000000), SQL_TEXT(STR("main")),
-					SQL_I64(0),        SQL_I64(1 << 30), SQL_I64(0),
-					SQL_I64(INT16_MAX) };
+	const struct sql_val vals[] = { SQL_I64(1), SQL_I64(1000000), SQL_TEXT(STR("main")),
+					SQL_I64(0), SQL_I64(1 << 30), SQL_I64(100) };
 	struct world *w = *state;
 	struct err err;
 
@@ -524,7 +523,7 @@ static void no_match_goes_through_all_files(void **state)
 		bool row;
 
 		snprintf(text, sizeof text, "EXPLAIN QUERY PLAN %s", statements[i]);
-		CHECK_OK(sql_start_vals(&q, w->c, text, vals, i ? 7 : 5, &err), &err);
+		CHECK_OK(sql_start_vals(&q, w->c, text, vals, 6, &err), &err);
 		for (;;) {
 			char detail[200];
 
@@ -539,6 +538,64 @@ static void no_match_goes_through_all_files(void **state)
 				fail_msg("%s: %s", statements[i], detail);
 		}
 		CHECK_ROW(statements[i], files == 1);
+	}
+}
+
+/* File 1 is in files 2 to `last`, all of the corpus goodware. */
+static void put_containers(struct world *w, int64_t last)
+{
+	struct err err;
+
+	CHECK_OK(sql_exec(w->c,
+			  "WITH RECURSIVE n (id) AS (SELECT (SELECT coalesce(max(id), 0) + 1 FROM "
+			  "file) UNION ALL SELECT id + 1 FROM n WHERE id < ?1) INSERT INTO file "
+			  "(id, sha256, sha1, md5, size, corpus, pack, pack_offset, "
+			  "first_submission_s, last_submission_s) SELECT id, randomblob(32), "
+			  "zeroblob(20), zeroblob(16), 1, 'goodware', 1, 64, 1, 1 FROM n",
+			  &err, SQL_I64(last)),
+		 &err);
+	CHECK_OK(sql_exec(w->c,
+			  "INSERT OR IGNORE INTO bundle (parent_id, child_id, name, first_s) "
+			  "SELECT id, 1, 'a', 1 FROM file WHERE id > 1",
+			  &err),
+		 &err);
+}
+
+static void looks_at_containers_have_an_end(void **state)
+{
+	static const struct {
+		const char *name;
+		int64_t files;
+		bool asked, cut;
+	} rows[] = { { "few", RETROHUNT_LOOKS_MAX - 1, false, false },
+		     { "more than are looked at", RETROHUNT_LOOKS_MAX, true, false },
+		     { "as many as are told", RETROHUNT_AROUND_MAX, true, false },
+		     { "more than are told", RETROHUNT_AROUND_MAX + 2, true, true } };
+	const struct retrohunt_scope main_scope = { INT64_MAX, STR("main"), 0, 0 };
+	const struct retrohunt_scope goodware = { INT64_MAX, STR("goodware"), 0, 0 };
+	struct world *w = *state;
+
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		AUTO(mem_drop) int64_t *ids = NULL;
+		int64_t most = RETROHUNT_AROUND_MAX;
+		struct err err;
+		bool asked, cut;
+		size_t n;
+
+		put_containers(w, rows[i].files);
+		CHECK_OK(retrohunt_is_asked(w->c, 1, &main_scope, &asked, &err), &err);
+		CHECK_ROW(rows[i].name, asked == rows[i].asked);
+		CHECK_OK(retrohunt_is_asked(w->c, 1, &goodware, &asked, &err), &err);
+		CHECK_ROW(rows[i].name, asked);
+		CHECK_OK(retrohunt_around(w->c, 1, &goodware, &ids, &n, &cut, &err), &err);
+		CHECK_ROW(rows[i].name, cut == rows[i].cut);
+		CHECK_ROW(rows[i].name,
+			  (int64_t)n == (rows[i].files - 1 < most ? rows[i].files - 1 : most));
+		for (size_t k = 0; k < n; k++)
+			CHECK_ROW(rows[i].name, ids[k] == (int64_t)k + 2);
+		free(STEAL(ids));
+		CHECK_OK(retrohunt_around(w->c, 1, &main_scope, &ids, &n, &cut, &err), &err);
+		CHECK_ROW(rows[i].name, n == 0);
 	}
 }
 
@@ -559,6 +616,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(features_are_kept_and_go_with_the_file, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(wrong_rows_are_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(looks_at_containers_have_an_end, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(no_match_goes_through_all_files, set_up, tear_down),
 	};
 

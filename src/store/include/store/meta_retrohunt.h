@@ -235,13 +235,23 @@ struct retrohunt_subject {
 MUST_USE int retrohunt_subject(struct sql_conn *conn, int64_t file_id,
 			       const struct retrohunt_scope *scope, struct retrohunt_subject *ret,
 			       bool *ret_found, struct err *err);
-/* Is the file in the scope, or anything around it? A match in it is then to be told. */
+enum {
+	RETROHUNT_LOOKS_MAX = 1000, /* containers looked at to find out whether a file is asked … */
+	RETROHUNT_AROUND_MAX = 100000, /* … and to tell a match: a tenth of a second */
+};
+/*
+ * Is the file in the scope, or anything around it? A match in it is then to be told. Of a file
+ * that is in more containers than are looked at it may be yes for none.
+ */
 MUST_USE int retrohunt_is_asked(struct sql_conn *conn, int64_t file_id,
 				const struct retrohunt_scope *scope, bool *ret, struct err *err);
-/* The containers around a file, at any depth, that are in the scope: by id, behind `after_id`. */
+/*
+ * The containers around a file, at any depth, that are in the scope: by rising id. *ret: the
+ * caller's, to be freed. *ret_cut: there are more than are looked at.
+ */
 MUST_USE int retrohunt_around(struct sql_conn *conn, int64_t file_id,
-			      const struct retrohunt_scope *scope, int64_t after_id, int64_t *ret,
-			      size_t max, size_t *ret_n, struct err *err);
+			      const struct retrohunt_scope *scope, int64_t **ret, size_t *ret_n,
+			      bool *ret_cut, struct err *err);
 /* The statements of the last two, for the test of how the database runs them. */
 extern const char RETROHUNT_IS_ASKED_SQL[], RETROHUNT_AROUND_SQL[];
 #endif
