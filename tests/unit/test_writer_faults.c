@@ -144,31 +144,34 @@ static void test_uncertain_stops(void **state)
 	assert_in_range(rows(w), 0, 1);
 }
 
-/* A log that grew large is moved home without anybody asking. */
+/*
+ * A log that grew large is moved home without anybody asking, and begins anew: a transaction
+ * comes that does not make it longer. How many that takes is the disk's affair.
+ */
 static void test_log_stays_small(void **state)
 {
+	enum {
+		ROUNDS_MAX = 60
+	};
 	struct world *w = *state;
 	char path[700];
 	struct stat st;
-	off_t one = 0;
+	off_t before = 0;
+	int i;
 
 	snprintf(path, sizeof path, "%s-wal", w->path);
 	writer_begin(w);
-	for (int i = 0; i < 9; i++) {
+	for (i = 0; i < ROUNDS_MAX; i++) {
 		work_at(w, i)->kind = WORK_BIG;
 		submit(&w->work[i]);
 		wait_finished(w, (size_t)i + 1);
 		assert_int_equal(w->rc_of[i], 0);
 		assert_int_equal(stat(path, &st), 0);
-		one = i == 0 ? st.st_size : one;
+		if (st.st_size == before)
+			break;
+		before = st.st_size;
 	}
-	/*
-	 * Far from the sum of all: it starts from its beginning when there was a moment for
-	 * it, and without one when it holds SQL_CHECKPOINT_PAGES, which the fourth reaches.
-	 * No two transactions have exactly as many pages.
-	 */
-	assert_in_range(3 * one, 1, (off_t)SQL_CHECKPOINT_PAGES * 4096);
-	assert_in_range(st.st_size, 1, 4 * one + one / 8);
+	assert_in_range(i, 2, ROUNDS_MAX - 1);
 }
 
 int main(void)
