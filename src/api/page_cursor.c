@@ -48,19 +48,6 @@ void page_cursor_encode(struct buf *out, const struct page *page, struct str pos
 	base64url_encode(out, b.p, b.n);
 }
 
-/* What another program may have made of it: padded, or the other alphabet. Not ours. */
-static bool is_cursor_text(struct str s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		char c = s.p[i];
-
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		      c == '_' || c == '-'))
-			return false;
-	}
-	return s.n > 0 && s.n <= LIMIT_CURSOR_BYTES;
-}
-
 static bool read_fields(struct str s, struct page *page)
 {
 	uint64_t order, limit, now, total, filter_bytes;
@@ -92,7 +79,7 @@ bool page_cursor_decode(struct arena *arena, struct str text, struct page *page)
 	size_t n;
 	char *p;
 
-	if (!is_cursor_text(text))
+	if (text.n > LIMIT_CURSOR_BYTES || !base64url_is(text))
 		return false;
 	p = arena_try(arena, text.n + 1);
 	if (!p || !base64_decode(text, p, text.n, &n) || n < CHECKSUM_BYTES)

@@ -220,6 +220,20 @@ struct str arena_str(struct arena *a, struct str s)
 	return str_make(copy, s.n);
 }
 
+bool arena_keep(struct arena *a, struct str *const *texts, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char *copy = arena_try(a, texts[i]->n + 1);
+
+		if (!copy)
+			return false;
+		if (texts[i]->n)
+			memcpy(copy, texts[i]->p, texts[i]->n);
+		texts[i]->p = copy;
+	}
+	return true;
+}
+
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
 	va_list ap;

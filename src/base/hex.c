@@ -85,6 +85,15 @@ static int base64_value(char c)
 	return -1;
 }
 
+bool base64url_is(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '+' || s.p[i] == '/' || base64_value(s.p[i]) < 0)
+			return false;
+	}
+	return s.n > 0;
+}
+
 bool base64_decode(struct str s, void *out, size_t max, size_t *ret_n)
 {
 	uint8_t *to = out;

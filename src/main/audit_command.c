@@ -99,20 +99,6 @@ static void print_json(struct frame *f, void *arg)
 	print_line(&out);
 }
 
-/* RFC 4180: quoted, quotes doubled. */
-static void csv_field(struct buf *out, struct str s)
-{
-	if (out->n)
-		buf_add_c(out, ',');
-	buf_add_c(out, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] == '"')
-			buf_add_c(out, '"');
-		buf_add_c(out, s.p[i]);
-	}
-	buf_add_c(out, '"');
-}
-
 static void print_csv(struct frame *f, void *arg)
 {
 	AUTO(buf_release) struct buf out = BUF_INIT(LINE_BYTES_MAX);

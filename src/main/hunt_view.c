@@ -148,20 +148,6 @@ void hunt_view_end(struct hunt_view *v)
 
 /* ---- Results ---- */
 
-/* RFC 4180: quoted, quotes doubled. */
-static void csv_field(struct buf *out, struct str s)
-{
-	if (out->n && out->p[out->n - 1] != '\n')
-		buf_add_c(out, ',');
-	buf_add_c(out, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] == '"')
-			buf_add_c(out, '"');
-		buf_add_c(out, s.p[i]);
-	}
-	buf_add_c(out, '"');
-}
-
 static void put_csv(struct buf *out, const struct hunt_result *r)
 {
 	char size[24];

@@ -45,6 +45,19 @@ void show_text(struct buf *out, struct str s)
 	}
 }
 
+void csv_field(struct buf *out, struct str s)
+{
+	if (out->n && out->p[out->n - 1] != '\n')
+		buf_add_c(out, ',');
+	buf_add_c(out, '"');
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '"')
+			buf_add_c(out, '"');
+		buf_add_c(out, s.p[i]);
+	}
+	buf_add_c(out, '"');
+}
+
 void raise_file_limit(void)
 {
 	struct rlimit limit;

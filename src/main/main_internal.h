@@ -28,6 +28,8 @@ int restore_command(const struct options *o);
 void say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Append text that came from outside so that a terminal only shows it. */
 void show_text(struct buf *out, struct str s);
+/* Append a field to a line of CSV (RFC 4180): quoted, quotes doubled. */
+void csv_field(struct buf *out, struct str s);
 
 /*
  * Tell the supervisor that NOTIFY_SOCKET names ("READY=1"; sd_notify(3)). Without

@@ -58,20 +58,6 @@ static void add_hit(const struct engine_hit *hit, void *arg)
 	w->out_bytes += n;
 }
 
-static const char *const fact_names[FACT_COUNT] = {
-	[FACT_FILE_NAME] = "file_name",
-	[FACT_FILE_TYPE] = "file_type",
-	[FACT_MD5] = "md5",
-	[FACT_SHA1] = "sha1",
-	[FACT_SHA256] = "sha256",
-	[FACT_TAGS] = "tags",
-	[FACT_IMPHASH] = "imphash",
-	[FACT_SSDEEP] = "ssdeep",
-	[FACT_VT] = "vt",
-	[FACT_SUBMISSIONS] = "submissions",
-	[FACT_NEW_FILE] = "new_file",
-};
-
 static enum engine_result set_facts(const struct worker_slot *slot, const struct packet_scan *scan,
 				    const char *texts)
 {

@@ -113,26 +113,13 @@ static bool names_variable(struct str source, const char *name)
  * variables. */
 static uint32_t facts_named(const struct scan_source *sources, size_t n, enum scan_entity entity)
 {
-	static const char *const names[FACT_COUNT] = {
-		[FACT_FILE_NAME] = "file_name",
-		[FACT_FILE_TYPE] = "file_type",
-		[FACT_MD5] = "md5",
-		[FACT_SHA1] = "sha1",
-		[FACT_SHA256] = "sha256",
-		[FACT_TAGS] = "tags",
-		[FACT_IMPHASH] = "imphash",
-		[FACT_SSDEEP] = "ssdeep",
-		[FACT_VT] = "vt",
-		[FACT_SUBMISSIONS] = "submissions",
-		[FACT_NEW_FILE] = "new_file",
-	};
 	uint32_t uses = 0;
 
 	for (unsigned f = 0; f < FACT_COUNT; f++) {
 		if (entity != SCAN_FILE && f != FACT_VT)
 			continue;
 		for (size_t i = 0; i < n && !(uses & (1u << f)); i++) {
-			if (names_variable(sources[i].source, names[f]))
+			if (names_variable(sources[i].source, fact_names[f]))
 				uses |= 1u << f;
 		}
 	}

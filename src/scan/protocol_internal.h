@@ -172,6 +172,8 @@ enum fact {
 	FACT_NEW_FILE,
 	FACT_COUNT,
 };
+/* As rules call them. */
+extern const char *const fact_names[FACT_COUNT];
 
 struct packet_load {
 	uint32_t slot;

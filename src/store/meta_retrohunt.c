@@ -102,16 +102,7 @@ static bool row_keep(struct retrohunt_row *row, struct arena *arena)
 	struct str *texts[] = { &row->name,   &row->rules,  &row->corpus,
 				&row->emails, &row->reason, &row->error };
 
-	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-		char *copy = arena_try(arena, texts[i]->n + 1);
-
-		if (!copy)
-			return false;
-		if (texts[i]->n)
-			memcpy(copy, texts[i]->p, texts[i]->n);
-		texts[i]->p = copy;
-	}
-	return true;
+	return arena_keep(arena, texts, sizeof texts / sizeof texts[0]);
 }
 
 static int row_one(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,

@@ -104,16 +104,7 @@ static bool row_keep(struct ruleset_row *row, struct arena *arena)
 	struct str *texts[] = { &row->owner,  &row->name, &row->rules,      &row->entity,
 				&row->emails, &row->tags, &row->rule_names, &row->suspended };
 
-	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-		char *copy = arena_try(arena, texts[i]->n + 1);
-
-		if (!copy)
-			return false;
-		if (texts[i]->n)
-			memcpy(copy, texts[i]->p, texts[i]->n);
-		texts[i]->p = copy;
-	}
-	return true;
+	return arena_keep(arena, texts, sizeof texts / sizeof texts[0]);
 }
 
 int ruleset_row_get(struct sql_conn *conn, int64_t owner_id, int64_t id, struct arena *arena,

@@ -45,18 +45,6 @@ void stream_cursor_encode(struct buf *out, const struct stream_cursor *c, uint64
 	buf_release(&b);
 }
 
-static bool is_cursor_text(struct str s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		char c = s.p[i];
-
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		      c == '_' || c == '-'))
-			return false;
-	}
-	return s.n > 0 && s.n <= LIMIT_CURSOR_BYTES;
-}
-
 static bool read_fields(struct str s, struct stream_cursor *c)
 {
 	uint64_t owner, position, now, limit;
@@ -87,7 +75,7 @@ int stream_cursor_decode(struct arena *arena, struct str text, uint64_t key,
 	size_t n;
 	char *p;
 
-	if (!is_cursor_text(text))
+	if (text.n > LIMIT_CURSOR_BYTES || !base64url_is(text))
 		return err_set(err, ERR_INVALID, "Invalid cursor");
 	p = arena_try(arena, text.n + 1);
 	if (!p)

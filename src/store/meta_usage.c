@@ -109,30 +109,14 @@ int usage_rows_forget(struct sql_conn *conn, int64_t before_day, uint32_t limit,
 	return 0;
 }
 
-static int count_one(struct sql_conn *conn, const char *text, const struct sql_val *vals, size_t n,
-		     int64_t *ret, struct err *err)
-{
-	AUTO(sql_end) struct sql_query q = { 0 };
-	bool row;
-
-	TRY(sql_start_vals(&q, conn, text, vals, n, err));
-	TRY(sql_next(&q, &row, err));
-	REQUIRE(row);
-	*ret = sql_i64(&q, 0);
-	return 0;
-}
-
 int user_rules_count(struct sql_conn *conn, int64_t user_id, int64_t except_id, int64_t *ret,
 		     struct err *err)
 {
-	const struct sql_val vals[] = { SQL_I64(user_id), SQL_I64(except_id) };
-
-	return count_one(conn, RULES_COUNT, vals, 2, ret, err);
+	return sql_one_i64(conn, RULES_COUNT, SQL_VALS(SQL_I64(user_id), SQL_I64(except_id)), 0,
+			   ret, err);
 }
 
 int user_rulesets_count(struct sql_conn *conn, int64_t user_id, int64_t *ret, struct err *err)
 {
-	const struct sql_val vals[] = { SQL_I64(user_id) };
-
-	return count_one(conn, RULESETS_COUNT, vals, 1, ret, err);
+	return sql_one_i64(conn, RULESETS_COUNT, SQL_VALS(SQL_I64(user_id)), 0, ret, err);
 }

@@ -99,6 +99,23 @@ static void note_z(void *arg)
 	buf_add_c(arg, 'z');
 }
 
+static void test_keep(void **state)
+{
+	struct arena *a = arena_new("test", 12);
+	char from[] = "abcdef";
+	struct str one = str_make(from, 3), none = { NULL, 0 }, two = str_make(from + 3, 3);
+	struct str *const texts[] = { &one, &none, &two };
+
+	(void)state;
+	assert_true(arena_keep(a, texts, 3));
+	memset(from, 'x', sizeof from);
+	assert_string_equal(one.p, "abc");
+	assert_string_equal(none.p, "");
+	assert_string_equal(two.p, "def");
+	assert_false(arena_keep(a, texts, 3)); /* 3 bytes are left, for "" and no more */
+	arena_free(a);
+}
+
 static void test_cleanups(void **state)
 {
 	struct buf order = BUF_INIT(10);
@@ -118,7 +135,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_alloc),       cmocka_unit_test(test_maximum),
 		cmocka_unit_test(test_must_aborts), cmocka_unit_test(test_text),
-		cmocka_unit_test(test_cleanups),
+		cmocka_unit_test(test_keep),        cmocka_unit_test(test_cleanups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

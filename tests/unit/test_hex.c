@@ -114,6 +114,17 @@ static void test_base64(void **state)
 	}
 }
 
+static void test_base64url_is(void **state)
+{
+	static const char *const other[] = { "", "Zg==", "+A", "A/", "A*", "A ", "A\n" };
+
+	(void)state;
+	assert_true(base64url_is(STR("-_azAZ09")));
+	for (size_t i = 0; i < COUNT_OF(other); i++)
+		CHECK_ROW(other[i], !base64url_is(str_of(other[i])));
+	assert_false(base64url_is(str_make("A\0", 2)));
+}
+
 static void test_base64_round(void **state)
 {
 	struct buf b = BUF_INIT(1000);
@@ -131,6 +142,7 @@ static void test_base64_round(void **state)
 		base64url_encode(&b, in, n);
 		assert_int_equal(b.n, (n * 4 + 2) / 3);
 		assert_int_equal(strcspn(buf_str(&b).p, "+/="), b.n);
+		assert_int_equal(base64url_is(buf_str(&b)), n > 0);
 		assert_true(base64_decode(buf_str(&b), out, n, &got));
 		assert_int_equal(got, n);
 		assert_memory_equal(in, out, n);
@@ -147,9 +159,8 @@ static void test_base64_round(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hex),
-		cmocka_unit_test(test_hex_round),
-		cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_hex),          cmocka_unit_test(test_hex_round),
+		cmocka_unit_test(test_base64),       cmocka_unit_test(test_base64url_is),
 		cmocka_unit_test(test_base64_round),
 	};
 

@@ -19,6 +19,8 @@ void *arena_try(struct arena *a, size_t bytes);
 /* The same, for sizes our own code bounds: aborts when over max. */
 void *arena_must(struct arena *a, size_t bytes) __attribute__((returns_nonnull));
 struct str arena_str(struct arena *a, struct str s); /* copy, terminated; aborts over max */
+/* Makes each text its copy in the arena; false when those are over max. */
+bool arena_keep(struct arena *a, struct str *const *texts, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Call fn(arg) when the arena dies. */
 void arena_on_free(struct arena *a, void (*fn)(void *arg), void *arg);
