@@ -2,7 +2,9 @@
 """Builds everything, runs every test and check, and counts them.
 
 The last line is `N passed, N failed` (`, N skipped` where some were); the exit
-status is 0 only if something passed and nothing failed. Names in the report:
+status is 0 only if something passed and nothing failed. What only compiles or
+reads runs beside the tests in Python, which wait for the most part, at the
+lowest priority. Names in the report:
 `unit.x`, `model.x`, ... (CTest, preset dev), `asan.unit.x` (the same under the
 sanitizers), `http.file::test`, `docs.file::test`, `lint.x`.
 """
@@ -14,7 +16,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+import traceback
 import venv
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
@@ -36,6 +40,12 @@ def cache_dir():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "weir"
 
 
+def say(text):
+    """In one piece: others may be saying something too."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 @dataclass
 class Report:
     passed: int = 0
@@ -45,12 +55,15 @@ class Report:
     def fail(self, name, output):
         self.failures.append((name, output))
         lines = output.strip().splitlines()
-        print(f"FAILED {name}")
+        said = [f"FAILED {name}"]
         if len(lines) > FAILURE_LINES_MAX:
-            print(f"    ... {len(lines) - FAILURE_LINES_MAX} lines before, see {OUT.relative_to(ROOT)}/")
-        for line in lines[-FAILURE_LINES_MAX:]:
-            print(f"    {line}")
-        sys.stdout.flush()
+            said.append(f"    ... {len(lines) - FAILURE_LINES_MAX} lines before, see {OUT.relative_to(ROOT)}/")
+        say("\n".join(said + [f"    {line}" for line in lines[-FAILURE_LINES_MAX:]]))
+
+    def add(self, other):
+        self.passed += other.passed
+        self.skipped += other.skipped
+        self.failures += other.failures
 
 
 class Stage:
@@ -62,7 +75,7 @@ class Stage:
     def __enter__(self):
         self.start = time.monotonic()
         self.before = (self.report.passed, len(self.report.failures))
-        print(f"== {self.title}", flush=True)
+        say(f"== {self.title}")
         return self
 
     def __exit__(self, kind, value, trace):
@@ -70,7 +83,7 @@ class Stage:
         failed = len(self.report.failures) - self.before[1]
         counts = f", {passed} ok" if passed else ""
         counts += f", {failed} FAILED" if failed else ""
-        print(f"   {self.title}: {time.monotonic() - self.start:.1f} s{counts}", flush=True)
+        say(f"   {self.title}: {time.monotonic() - self.start:.1f} s{counts}")
 
 
 def run_logged(args, log_name, env=None):
@@ -142,7 +155,7 @@ def read_junit(report, path, prefix, output, may_be_empty):
             report.fail(name, f"{bad.text or bad.get('message') or ''}\n{captured}")
         elif case.find("skipped") is not None or case.get("status") in ("disabled", "notrun"):
             reason = case.find("skipped")
-            print(f"skipped {name}: {reason.get('message', '') if reason is not None else ''}")
+            say(f"skipped {name}: {reason.get('message', '') if reason is not None else ''}")
             report.skipped += 1
         else:
             report.passed += 1
@@ -200,36 +213,59 @@ def fuzz_smoke(report):
             report.passed += targets
 
 
+class Beside(threading.Thread):
+    """What runs beside the tests. It has a report of its own until it is joined."""
+
+    def __init__(self, steps):
+        super().__init__(daemon=True)  # an interrupted run does not wait for it
+        self.steps, self.report = steps, Report()
+
+    def run(self):
+        os.nice(19)  # of this thread alone, and of what it starts
+        try:
+            self.steps(self.report)
+        except Exception:
+            self.report.fail("check.beside", traceback.format_exc())
+
+    def end(self, report):
+        self.join()
+        report.add(self.report)
+
+
 def run(args, report):
     only = args.only
     full = not args.fast
-    want = {
-        # A selection builds the other variants only when it names them.
-        "lint": full and (not only or "lint" in only),
-        "asan": full and (not only or "asan" in only),
-        "fuzz": full and (not only or "fuzz_smoke" in only),
-    }
+    # A selection builds the other variants only when it names them.
+    want = {name for name, word in (("lint", "lint"), ("asan", "asan"), ("fuzz", "fuzz_smoke"))
+            if full and (not only or word in only)}
     if not build_engine(report):
         return
     python = python_env(report)
     built = {None}
     if build(report, "dev"):
         built.add("dev")
-        ctest(report, "dev", "", label="unit" if args.fast else None, only=only)
     released = build(report, "release")
-    program = released and python and (ROOT / "src" / "main" / "CMakeLists.txt").exists()
-    if program:
-        pytest(report, python, "http", only)
-    if full and program:
-        for folder in ("model", "crash", "docs"):
+
+    def compile_and_read(aside):
+        if "lint" in want:
+            if build(aside, "clang"):
+                built.add("clang")
+            lint_checks(aside, built, only)
+        for preset in ("asan", "fuzz"):
+            if preset in want and build(aside, preset):
+                built.add(preset)
+
+    if "dev" in built:
+        ctest(report, "dev", "", label="unit" if args.fast else None, only=only)
+    beside = Beside(compile_and_read)
+    beside.start()
+    if released and python:
+        for folder in ("http", "model", "crash", "docs") if full else ("http",):
             pytest(report, python, folder, only)
-    if want["lint"]:
-        if build(report, "clang"):
-            built.add("clang")
-        lint_checks(report, built, only)
-    if want["asan"] and build(report, "asan"):
+    beside.end(report)
+    if "asan" in built:
         ctest(report, "asan", "asan.", label="unit", only=only.replace("asan.", "") if only else None)
-    if want["fuzz"] and build(report, "fuzz"):
+    if "fuzz" in built:
         fuzz_smoke(report)
 
 
