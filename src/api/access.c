@@ -162,6 +162,9 @@ void api_admit(struct http_request *req, struct api *api)
 		return;
 	}
 	call->api = api;
+	call->quotas = QUOTAS_OF_CALLS;
+	if (a->cost == COST_DOWNLOAD)
+		call->quotas |= 1u << QUOTA_DOWNLOADS_MONTH;
 	req->user = call; /* the log names who was refused, too */
 	user_seen(api->svc, &call->user);
 	if (call->user.role < role_needed((enum api_who)req->route->flags) ||

@@ -41,6 +41,7 @@ enum {
 struct api_call {
 	struct api *api;
 	struct user user;
+	unsigned quotas; /* that it may use up, as usage_retry_s takes them */
 };
 struct api_call *api_call_of(struct http_request *req);
 int64_t api_user_id(struct http_request *req);

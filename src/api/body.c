@@ -12,7 +12,10 @@ static json_t *body_parse(struct http_request *req)
 	root = json_loadb(req->body.p, req->body.n, JSON_REJECT_DUPLICATES, &error);
 	if (!root)
 		api_error(req, 400, "BadRequestError", "Malformed JSON at line %d, column %d: %s",
-			  error.line, error.column, error.text);
+			  error.line, error.column,
+			  json_error_code(&error) == json_error_null_character
+				  ? "\\u0000 is not allowed"
+				  : error.text);
 	return root;
 }
 

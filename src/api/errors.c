@@ -25,7 +25,7 @@ static void put_retry_after(struct http_request *req, const char *code)
 	char text[16];
 
 	if (strcmp(code, "QuotaExceededError") == 0)
-		wait_s = call ? usage_retry_s(call->api->svc, &call->user) : 0;
+		wait_s = call ? usage_retry_s(call->api->svc, &call->user, call->quotas) : 0;
 	if (!wait_s)
 		return; /* a quota that time does not heal */
 	snprintf(text, sizeof text, "%u", wait_s);

@@ -189,14 +189,18 @@ static bool read_emails(struct http_request *req, json_t *v, const char *key, st
 	return fine || refuse(req, key, "a string or an array of strings");
 }
 
-static bool read_time(struct http_request *req, json_t *range, const char *key, int64_t *ret)
+/* An open bound is 0, which is a start, too, but no end. */
+static bool read_time(struct http_request *req, json_t *range, const char *key, bool may_be_zero,
+		      int64_t *ret)
 {
 	json_t *v = json_object_get(range, key);
 
 	if (!v || json_is_null(v))
 		return true;
-	if (!json_is_integer(v) || json_integer_value(v) <= 0)
+	if (!json_is_integer(v) || json_integer_value(v) < 0)
 		return refuse(req, key, "a time in seconds since 1970");
+	if (json_integer_value(v) == 0 && !may_be_zero)
+		return refuse(req, key, "a time in seconds since 1970, and later than that");
 	*ret = json_integer_value(v);
 	return true;
 }
@@ -207,7 +211,7 @@ static bool read_attribute(struct http_request *req, const char *key, json_t *v,
 	if (strcmp(key, "rules") == 0)
 		return read_string(req, v, key, &to->rules);
 	if (strcmp(key, "corpus") == 0)
-		return read_string(req, v, key, &to->corpus);
+		return json_is_null(v) || read_string(req, v, key, &to->corpus);
 	if (strcmp(key, "notification_email") == 0)
 		return json_is_null(v) || read_emails(req, v, key, &to->emails_json);
 	if (strcmp(key, "keep_watching") == 0) {
@@ -217,8 +221,8 @@ static bool read_attribute(struct http_request *req, const char *key, json_t *v,
 	if (strcmp(key, "time_range") == 0 && !json_is_null(v)) {
 		if (!json_is_object(v))
 			return refuse(req, key, "an object with \"start\" and \"end\"");
-		return read_time(req, v, "start", &to->start_s) &&
-		       read_time(req, v, "end", &to->end_s);
+		return read_time(req, v, "start", true, &to->start_s) &&
+		       read_time(req, v, "end", false, &to->end_s);
 	}
 	return true; /* unknown attributes are ignored, as VirusTotal does */
 }
@@ -287,6 +291,7 @@ void post_retrohunt_job(struct http_request *req, void *arg)
 	if (!read_new(req, &root, &ask))
 		return;
 	ask.by = &by;
+	api_call_of(req)->quotas |= 1u << QUOTA_RETROHUNT_JOBS_MONTH;
 	http_request_suspend(req);
 	rc = retrohunt_create(api->svc, &api_call_of(req)->user, &ask, job_created, req, &err);
 	if (!rc)
@@ -431,6 +436,9 @@ static int list_jobs(struct api *api, int64_t owner_id, const struct page *page,
 
 int user_retrohunt_jobs(const struct related_ask *ask, struct related *ret, struct err *err)
 {
+	/* What somebody hunts for is nobody else's business, whoever may see the account. */
+	if (ask->user_id != ask->of->key)
+		return err_set(err, ERR_FORBIDDEN, "the jobs of another user");
 	return list_jobs(ask->api, ask->of->key, ask->page, ask->arena, ret, err);
 }
 

@@ -238,22 +238,36 @@ void usage_refund(struct service *svc, const struct user *u, unsigned endpoint, 
 	lock_drop(&a->lock);
 }
 
+/* Also of a user who came without a key. */
+static int account_of(struct service *svc, const struct user *u, struct account **ret,
+		      struct err *err)
+{
+	struct sql_conn *conn;
+	int rc;
+
+	*ret = u->account ? u->account : account_find(svc->usage, u->id);
+	if (*ret)
+		return 0;
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = account_get(svc, conn, u->id, ret, err);
+	sql_reader_give(svc->db, conn);
+	return rc;
+}
+
 int usage_charge_one(struct service *svc, const struct user *u, enum quota quota, struct err *err)
 {
 	int64_t now_s = clock_unix_s(svc->clock);
-	struct account *a = u->account;
+	struct account *a;
 	struct window *w;
 	int rc = 0;
 
 	REQUIRE((unsigned)quota > QUOTA_CALLS && (unsigned)quota < QUOTA_WINDOWS);
-	if (!a)
-		return 0;
+	TRY(account_of(svc, u, &a, err));
 	lock_take(&a->lock);
 	w = &a->windows[quota];
 	window_roll(w, quota_infos[quota].period, now_s);
 	if (u->allowed[quota] >= 0 && w->used >= u->allowed[quota])
-		rc = err_set(err, ERR_QUOTA, "Quota exceeded: %lld of %lld %s", (long long)w->used,
-			     (long long)u->allowed[quota], quota_infos[quota].name);
+		rc = err_set(err, ERR_QUOTA, "Quota exceeded");
 	else
 		w->used++;
 	atomic_store_explicit(&a->dirty, true, memory_order_relaxed);
@@ -263,18 +277,16 @@ int usage_charge_one(struct service *svc, const struct user *u, enum quota quota
 
 void usage_refund_one(struct service *svc, const struct user *u, enum quota quota)
 {
-	struct account *a = u->account;
+	struct account *a = account_find(svc->usage, u->id);
 
-	(void)svc;
-	if (!a)
-		return;
+	REQUIRE(a);
 	lock_take(&a->lock);
 	a->windows[quota].used -= a->windows[quota].used > 0;
 	atomic_store_explicit(&a->dirty, true, memory_order_relaxed);
 	lock_drop(&a->lock);
 }
 
-uint32_t usage_retry_s(struct service *svc, const struct user *u)
+uint32_t usage_retry_s(struct service *svc, const struct user *u, unsigned quotas)
 {
 	int64_t now_s = clock_unix_s(svc->clock), wait_s = 0;
 	struct account *a = u->account;
@@ -282,9 +294,11 @@ uint32_t usage_retry_s(struct service *svc, const struct user *u)
 	if (!a)
 		return 0;
 	lock_take(&a->lock);
-	for (unsigned i = 0; i < QUOTA_CALLS + 1; i++) {
+	for (unsigned i = 0; i < QUOTA_WINDOWS; i++) {
 		struct window *w = &a->windows[i];
 
+		if (!(quotas >> i & 1))
+			continue;
 		window_roll(w, quota_infos[i].period, now_s);
 		if (u->allowed[i] >= 0 && w->used >= u->allowed[i] && w->end_s - now_s > wait_s)
 			wait_s = w->end_s - now_s;

@@ -139,6 +139,14 @@ def test_downloads_have_a_quota_of_their_own(server):
     assert_error(api.get(f"/files/{sha256}/download"), 429, "QuotaExceededError")
     assert api.get(f"/files/{sha256}").status_code == 200
     assert used(api, name, "intelligence_downloads_monthly") == {"allowed": 2, "used": 2}
+    # Who waits for a minute is not told to wait for a month because of something else.
+    server.command("user", "quota", name, "requests-per-minute=0")
+    assert int(assert_429(api.get(f"/files/{sha256}")).headers["Retry-After"]) <= 60
+
+
+def assert_429(response):
+    assert_error(response, 429, "QuotaExceededError")
+    return response
 
 
 def test_counters_survive_a_restart(make_server):

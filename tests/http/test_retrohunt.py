@@ -1,5 +1,6 @@
 """Retrohunt jobs."""
 
+import datetime
 import hashlib
 import io
 import re
@@ -216,6 +217,14 @@ def test_a_job_is_its_owners_alone(server, api):
     listed = api.get(f"/users/{owner['id']}/retrohunt_jobs").json()["data"]
     assert [i["id"] for i in listed] == [job["id"]]
     assert api.get(f"/users/{owner['id']}/relationships/retrohunt_jobs").json()["data"][0]["id"] == job["id"]
+    # An administrator may look at users, but not at what they hunt for.
+    admin = server.api(server.someone("admin"))
+    assert admin.get(f"/users/{owner['id']}").status_code == 200
+    for path, params in ((f"/users/{owner['id']}/retrohunt_jobs", {}),
+                         (f"/users/{owner['id']}/relationships/retrohunt_jobs", {}),
+                         (f"/users/{owner['id']}", {"relationships": "retrohunt_jobs"})):
+        assert_error(admin.get(path, params=params), 403, "ForbiddenError")
+    assert_error(admin.get(f"{PATH}/{job['id']}"), 404, "NotFoundError")
 
 
 def test_viewers_look_and_do_not_hunt(server):
@@ -241,6 +250,8 @@ def test_viewers_look_and_do_not_hunt(server):
     ({"corpus": 1}, '"corpus" must be a string'),
     ({"time_range": {"start": 20, "end": 10}}, "ends before it starts"),
     ({"time_range": {"start": "x"}}, '"start" must be a time'),
+    ({"time_range": {"start": -1}}, '"start" must be a time in seconds since 1970'),
+    ({"time_range": {"end": 0}}, '"end" must be a time in seconds since 1970, and later than that'),
     ({"time_range": {"end": 10 ** 15}}, "no number of seconds"),
     ({"time_range": 7}, '"time_range" must be an object'),
     ({"notification_email": "spellman"}, 'Invalid email address: "spellman"'),
@@ -260,6 +271,17 @@ def test_a_job_without_rules(api):
     assert_error(api.post(PATH, json={"data": {"type": "retrohunt_job", "attributes": {}}}), 400, "InvalidArgumentError",
                  '"rules" is required')
     assert_error(api.post(PATH, json={"data": {"type": "file", "attributes": {"rules": "x"}}}), 400, "BadRequestError")
+
+
+def test_what_is_null_or_zero_is_left_out(api):
+    rules = rules_for(marker())
+    for attributes in ({"corpus": None}, {"time_range": None}, {"time_range": {"start": 0}},
+                       {"time_range": {"start": None, "end": None}}, {"notification_email": None}):
+        job = begin(api, rules, **attributes)["attributes"]
+        assert job["corpus"] == "main" and not {"time_range", "notification_email"} & set(job)
+    response = api.post(PATH, data='{"data": {"attributes": {"rules": "rule\\u0000 r"}}}')
+    text = assert_error(response, 400, "BadRequestError", "Malformed JSON at line 1")
+    assert "\\u0000 is not allowed" in text and "JSON_ALLOW" not in text
 
 
 @pytest.mark.parametrize("sent, got", [
@@ -361,7 +383,12 @@ def test_limits_are_settings(make_server):
     ended(api, job)
     assert api.delete(f"{PATH}/{job['id']}").status_code == 200
     run(api, rules_for(mark))
-    assert_error(create(api, rules_for(mark)), 429, "QuotaExceededError", "Quota exceeded: 4 of 4")
+    refused = create(api, rules_for(mark))
+    assert assert_error(refused, 429, "QuotaExceededError") == "Quota exceeded"
+    seconds = int(refused.headers["Retry-After"])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    later = now + datetime.timedelta(seconds=seconds)
+    assert 0 < seconds <= 31 * 86400 and abs((later - later.replace(day=1, hour=0, minute=0, second=0)).total_seconds()) < 60
     quotas = api.get("/users/hunter/overall_quotas").json()["data"]
     assert quotas["intelligence_retrohunt_jobs_monthly"]["user"] == {"used": 4, "allowed": 4}
 

@@ -118,7 +118,7 @@ static uint32_t retry_s(struct fixture *f)
 	struct user u;
 
 	fixture_login(f, &u);
-	return usage_retry_s(f->w->svc, &u);
+	return usage_retry_s(f->w->svc, &u, QUOTAS_OF_CALLS | 1u << QUOTA_DOWNLOADS_MONTH);
 }
 
 static void without_quotas_all_is_counted(void **state)

@@ -33,15 +33,17 @@ MUST_USE int usage_charge(struct service *svc, const struct user *u, unsigned en
 void usage_refund(struct service *svc, const struct user *u, unsigned endpoint, bool download);
 
 /*
- * Count one of what a quota other than on calls has a counter for. Nothing is counted for
- * who came without a key. ERR_QUOTA.
+ * Count one of what a quota other than on calls has a counter for, also for who came without a
+ * key. ERR_QUOTA. May read the database. A refund is of what was charged since the start.
  */
 MUST_USE int usage_charge_one(struct service *svc, const struct user *u, enum quota quota,
 			      struct err *err);
 void usage_refund_one(struct service *svc, const struct user *u, enum quota quota);
 
-/* Seconds until no quota on requests is used up any more; 0: none is. */
-uint32_t usage_retry_s(struct service *svc, const struct user *u);
+/* Quotas as bits (1 << quota): those on any call. */
+#define QUOTAS_OF_CALLS ((1u << QUOTA_CALLS) - 1)
+/* Seconds until none of these quotas, which have a counter, is used up any more; 0: none is. */
+uint32_t usage_retry_s(struct service *svc, const struct user *u, unsigned quotas);
 
 /* What of each quota is used now. May read the database. */
 MUST_USE int usage_now(struct service *svc, const struct user *u, int64_t ret_used[QUOTA_COUNT],
