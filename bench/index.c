@@ -10,7 +10,7 @@
  * so that what else the machine does is left out, and the clock's beside them. Then strings
  * are looked up: some that the files have, from random places, and some that none has.
  *
- * k (hashes of a gram) and the chunks' sizes are the format's and are not varied here.
+ * Classes and chunks' sizes are the format's and are not varied here.
  */
 #include <fcntl.h>
 #include <ftw.h>
@@ -212,14 +212,10 @@ static uint32_t matrix_count(struct segment *seg, const struct segment_matrix *m
 
 	memset(all, 0xff, m->row_bytes);
 	for (size_t i = 0; i + GRAM_FOLD4_BYTES <= n; i++) {
-		struct gram_hash h = gram_fold4(p + i);
+		const uint8_t *row = segment_row(seg, m, gram_row(gram_fold4(p + i), m->class));
 
-		for (int k = 0; k < GRAM_HASHES; k++) {
-			const uint8_t *row = segment_row(seg, m, gram_row(h.of[k], m->class));
-
-			for (uint32_t j = 0; row && j < m->row_bytes; j++)
-				all[j] &= row[j];
-		}
+		for (uint32_t j = 0; row && j < m->row_bytes; j++)
+			all[j] &= row[j];
 	}
 	for (uint32_t j = 0; j < m->columns; j++)
 		count += all[j / 8] >> j % 8 & 1;
@@ -271,9 +267,9 @@ static void print_classes(const struct segment *seg)
 		for (uint32_t k = 0; k < b->matrix_count; k++)
 			columns[b->matrices[k].class] += b->matrices[k].columns;
 	}
-	printf("  columns by class:");
+	printf("  columns by rows:");
 	for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++)
-		printf(" %u:%llu", c, (unsigned long long)columns[c]);
+		printf(" %u:%llu", gram_rows(c), (unsigned long long)columns[c]);
 	printf("\n");
 }
 
@@ -315,7 +311,7 @@ static void run(struct io *io, unsigned fill, uint64_t segment_bytes)
 int main(int argc, char **argv)
 {
 	const char *folder = "/usr/lib";
-	char default_fills[] = "500,550,600,650,700";
+	char default_fills[] = "300,340,380,400,420";
 	char *fill_text = default_fills;
 	char work[] = "/tmp/weir-bench-index-XXXXXX";
 	uint64_t segment_mb = 64;

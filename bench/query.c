@@ -21,6 +21,7 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
+#include "index/gram.h"
 #include "index/query.h"
 #include "index/segment_writer.h"
 #include "plan_make.h"
@@ -31,7 +32,7 @@ enum {
 	STRING_BYTES_MAX = 24,
 	FILE_BYTES_MAX = 20 << 20,
 	SEGMENT_DOCS = 1000000,
-	COLUMN_CLASS = 10,
+	COLUMN_CLASS = 20,  /* 1,024 rows */
 	COLUMN_BYTES = 600, /* of a sample that is said to have such a column */
 	SEGMENTS_MAX = 64,
 	COLD_STRINGS = 16
@@ -357,10 +358,10 @@ static void columns_write(struct bench *b, int64_t first, uint32_t n, struct ran
 		struct signature *sig = mem_must_zalloc(sizeof *sig + sizeof sig->columns[0]);
 
 		sig->column_count = 1;
-		sig->bytes = (1u << COLUMN_CLASS) / 8;
+		sig->bytes = gram_rows(COLUMN_CLASS) / 8;
 		sig->columns[0].class = COLUMN_CLASS;
 		sig->columns[0].bits = mem_must_zalloc(sig->bytes);
-		for (uint32_t k = 0; k < (1u << COLUMN_CLASS) / 64; k++)
+		for (uint32_t k = 0; k < gram_rows(COLUMN_CLASS) / 64; k++)
 			sig->columns[0].bits[k] = rand_next(r);
 		need(segment_writer_add(w, &doc, sig, NULL, 0, &err), &err);
 	}
@@ -380,7 +381,7 @@ static double plain_read(struct bench *b, uint64_t *ret_bytes)
 		for (uint32_t k = 0; k < segment_blocks(b->segs[i]); k++) {
 			const struct segment_matrix *m = segment_block_at(b->segs[i], k)->matrices;
 			const uint8_t *p = segment_row(b->segs[i], m, 0);
-			size_t n = (size_t)m->row_bytes << m->class;
+			size_t n = (size_t)m->row_bytes * gram_rows(m->class);
 
 			for (size_t at = 0; at + 256 <= n; at += 256)
 				for (unsigned j = 0; j < 4; j++)
@@ -403,7 +404,7 @@ static void first_look(struct bench *b)
 		for (uint32_t k = 0; k < segment_blocks(b->segs[i]); k++) {
 			const struct segment_matrix *m = segment_block_at(b->segs[i], k)->matrices;
 
-			for (uint32_t row = 0; row < 1u << m->class; row++)
+			for (uint32_t row = 0; row < gram_rows(m->class); row++)
 				bytes += segment_row(b->segs[i], m, row) ? m->row_bytes : 0;
 		}
 	}

@@ -101,12 +101,12 @@ static void walk_rows(struct segment *seg)
 		REQUIRE(b->doc_first + b->doc_count <= segment_docs(seg));
 		for (uint32_t k = 0; k < b->matrix_count; k++) {
 			const struct segment_matrix *m = &b->matrices[k];
-			uint32_t step = (1u << m->class) / 512;
+			uint32_t step = gram_rows(m->class) / 512;
 
 			for (uint32_t c = 0; c < m->columns; c++)
 				REQUIRE((m->docs ? m->docs[c] : m->doc_base + c) < b->doc_count);
-			for (uint32_t row = 0; row < 1u << m->class; row += step) {
-				const uint8_t *p = segment_row(seg, m, row | (step - 1));
+			for (uint32_t row = 0; row + step <= gram_rows(m->class); row += step) {
+				const uint8_t *p = segment_row(seg, m, row + step - 1);
 
 				for (uint32_t j = 0; p && j < m->row_bytes; j++)
 					sink += p[j];

@@ -20,7 +20,8 @@ HEADER_KEPT = 1024  # of a packed executable
 PACKED = 0.6  # packed ones for each plain one: 37 % of all
 LZMA_BYTES_MAX = 400_000  # it is slow
 MIB = 1 << 20
-OVERLAP = 4 << 10  # of the chunks of big samples in the index
+CHUNK = 4 * MIB  # of big samples in the index …
+OVERLAP = 4 << 10  # … and what it has beyond the next one's begin
 CUSTOM_ALPHABET = "ZYXWVUTSRQPONMLKJIHGFEDCBAzyxwvutsrqponmlkjihgfedcba9876543210-_"
 STANDARD_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -214,7 +215,7 @@ class Derived:
     def planted(self):
         lot = self.lot("needles")
         short = [data for _, data in self.base if 2_000 < len(data) < 300_000]
-        long = [data for _, data in self.base if 2 * MIB + 200_000 < len(data) < 4 * MIB] or [lot.randbytes(3 * MIB)]
+        long = [data for _, data in self.base if CHUNK + 200_000 < len(data) < 3 * CHUNK] or [lot.randbytes(CHUNK + MIB)]
         self.needles = []
         for name, pattern, plants in needle_kinds(lot):
             needle = Needle(name, pattern)
@@ -229,9 +230,9 @@ class Derived:
         """A copy of a file with the needle written over it."""
         n = len(plant)
         if place == "chunk":  # across the beginning of a chunk
-            at = lot.randrange(1, len(data) // MIB) * MIB - lot.randrange(1, n)
+            at = lot.randrange(1, len(data) // CHUNK + 1) * CHUNK - lot.randrange(1, n)
         elif place == "overlap":  # across the end of a chunk
-            at = lot.randrange(1, len(data) // MIB) * MIB + OVERLAP - lot.randrange(1, n)
+            at = lot.randrange(1, (len(data) - OVERLAP) // CHUNK + 1) * CHUNK + OVERLAP - lot.randrange(1, n)
         elif place == "last" or place.endswith("1"):
             at = len(data) - n
         else:

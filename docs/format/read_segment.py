@@ -20,7 +20,7 @@ COLUMNS = [("file_id", "q"), ("sha256", "32s"), ("size", "Q"), ("first_seen", "q
            ("offset", "Q"), ("pack", "I"), ("file_type", "I"), ("head", "16s"),
            ("corpus", "B"), ("flags", "B"), ("by_id", "I")]
 ALWAYS, NO_FEATURES = 1, 2
-CHUNK_FROM, CHUNK, OVERLAP = 2 << 20, 1 << 20, 4 << 10
+CHUNK, OVERLAP = 4 << 20, 4 << 10
 
 CRC_TABLE = []
 for byte in range(256):
@@ -61,29 +61,39 @@ def row_bits(columns):
 def columns_of_size(n):
     if n < 4:
         return 0
-    return 1 if n <= CHUNK_FROM else (n - OVERLAP + CHUNK - 1) // CHUNK
+    return 1 if n <= CHUNK + OVERLAP else (n - OVERLAP + CHUNK - 1) // CHUNK
 
 
 def fold(c):
     return c + 32 if 65 <= c <= 90 else c
 
 
-def gram_hashes(four, seed):
+def gram_hash(four, seed):
     m = (int.from_bytes(bytes(fold(c) for c in four), "little") ^ seed) * 0x9E3779B1 & 0xFFFFFFFF
-    m ^= m >> 15
-    a = m * 0x85EBCA77 & 0xFFFFFFFF
-    b = m * 0xC2B2AE3D & 0xFFFFFFFF
-    return [a ^ a >> 16, b ^ b >> 16]
+    m = (m ^ m >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+    return m ^ m >> 16
+
+
+def rows_of(width):
+    """Of a column of a class."""
+    return 3 << (width - 3) // 2 if width % 2 else 1 << width // 2
+
+
+def row_of(value, width):
+    if width % 2 == 0:
+        return value % rows_of(width)
+    third = rows_of(width) // 3
+    return (value * 3 >> 32) * third + value % third
 
 
 def run_hashes(run):
     """Of all grams that bytes containing this run have."""
     found = []
     for i in range(len(run) - 3):
-        found += gram_hashes(run[i:i + 4], 0)
+        found.append(gram_hash(run[i:i + 4], 0))
     for i in range(len(run) - 7):
         if not any(run[i + 1:i + 8:2]):
-            found += gram_hashes(run[i:i + 8:2], 0xD6E8FEB8)
+            found.append(gram_hash(run[i:i + 8:2], 0xD6E8FEB8))
     return found
 
 
@@ -110,7 +120,7 @@ class Segment:
         need(data[:8] == b"weirsegm", "header: magic")
         need(crc32c(data[:252]) == struct.unpack_from("<I", data, 252)[0], "header: checksum")
         version, length, features = struct.unpack_from("<HHI", data, 8)
-        need(version == 1 and length == 256 and features == 0, "header: version")
+        need(version == 2 and length == 256 and features == 0, "header: version")
         (self.salt, self.first_id, self.last_id, self.docs, self.block_count, self.matrix_count,
          self.features_version, self.sample_bytes, self.feature_count,
          self.fill) = struct.unpack_from("<8sqqIIIIQQH", data, 16)
@@ -164,13 +174,13 @@ class Segment:
         for i in range(self.block_count):
             doc_count, matrix_count = struct.unpack_from("<II", blocks, 8 * i)
             need(1 <= doc_count <= 32768, "blocks: documents")
-            before = 8
+            before = 17
             for _ in range(matrix_count):
                 (width, mapped, zero, columns, base, zero2, rows_at,
                  map_at) = struct.unpack_from("<BBHIIIQQ", entries, 32 * entry)
-                need(before < width <= 23 and mapped <= 1 and zero == zero2 == 0, "matrices")
+                need(before < width <= 46 and mapped <= 1 and zero == zero2 == 0, "matrices")
                 need(1 <= columns <= 32768, "matrices: columns")
-                size = (row_bits(columns) << width) // 8
+                size = row_bits(columns) * rows_of(width) // 8
                 need(rows_at % (PAGE if size >= 65536 else 64) == 0, "matrices: alignment")
                 need(rows_at + size <= self.sections[4][1], "matrices: rows")
                 docs = (list(struct.unpack_from(f"<{columns}H", maps, map_at)) if mapped
@@ -237,7 +247,7 @@ class Segment:
         found = {d for d in range(self.docs) if self.column["flags"][d] & ALWAYS}
         hashes = run_hashes(run)
         for matrix in self.matrices:
-            rows = [h & (1 << matrix[0]) - 1 for h in hashes]
+            rows = [row_of(h, matrix[0]) for h in hashes]
             for column in range(matrix[1]):
                 if all(self.bit(matrix, row, column) for row in rows):
                     found.add(matrix[3][column])

@@ -77,6 +77,9 @@ static int header_magic_check(const uint8_t *p, struct err *err)
 		return err_set(err, ERR_CORRUPT, "header at 0: not a segment");
 	if (get_le32(p + HEADER_SUM_AT) != crc32c(0, p, HEADER_SUM_AT))
 		return err_set(err, ERR_CORRUPT, "header at 0: its checksum is wrong");
+	if (get_le16(p + 8) < FORMAT_VERSION)
+		return err_set(err, ERR_NOT_FOUND, "segment of version %u: an older weir wrote it",
+			       get_le16(p + 8));
 	if (get_le16(p + 8) != FORMAT_VERSION || get_le16(p + 10) != FORMAT_HEADER_BYTES ||
 	    get_le32(p + 12) != 0)
 		return err_set(err, ERR_INVALID,
@@ -267,7 +270,7 @@ uint32_t format_row_bits(uint32_t columns)
 
 uint64_t format_rows_bytes(unsigned class, uint32_t columns)
 {
-	return ((uint64_t)format_row_bits(columns) << class) / 8;
+	return (uint64_t)format_row_bits(columns) * gram_rows(class) / 8;
 }
 
 uint64_t format_rows_align(uint64_t at, uint64_t rows_bytes)

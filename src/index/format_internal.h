@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/le.h"
+#include "index/gram.h"
 #include "index/segment.h"
 
 /*
@@ -12,7 +13,7 @@
  * Pure functions over memory; the page with the tables is docs/format/segment.md.
  */
 enum {
-	FORMAT_VERSION = 1,
+	FORMAT_VERSION = 2,
 	FORMAT_PAGE_BYTES = SEGMENT_PAGE_BYTES,
 	FORMAT_HEADER_BYTES = 256, /* of the first page; the rest of it is zero */
 	FORMAT_FOOTER_BYTES = 32,
@@ -66,7 +67,8 @@ struct format_header {
 void format_header_encode(const struct format_header *h, uint8_t out[FORMAT_HEADER_BYTES]);
 /*
  * Also: that sections lie in order inside a file of file_bytes and have the sizes that
- * the counts ask for. ERR_CORRUPT; ERR_INVALID for a newer version.
+ * the counts ask for. ERR_CORRUPT; ERR_NOT_FOUND for an older version, ERR_INVALID
+ * for a newer one.
  */
 MUST_USE int format_header_decode(struct format_header *ret, const uint8_t p[FORMAT_HEADER_BYTES],
 				  uint64_t file_bytes, struct err *err);

@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /*
- * Set the bits of all grams of n bytes in a column of 2^class bits: the inner loop of
+ * Set the bits of all grams of n bytes in a column of a class: the inner loop of
  * building an index. The kernels set the same bits; gram_set is the best one that this
  * machine has.
  */

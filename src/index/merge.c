@@ -239,7 +239,7 @@ static int source_rows(void *arg, const struct assembly *a, const struct assembl
 	struct merge *m = arg;
 	uint32_t bits = format_row_bits(b->columns[class - SEGMENT_CLASS_MIN]);
 	size_t stride = (bits + 7) / 8;
-	size_t all = (size_t)1 << class;
+	size_t all = gram_rows(class);
 	size_t rows = TILE_BYTES / stride / 64 * 64;
 	AUTO(mem_drop) uint8_t *tile = mem_must_zalloc(TILE_BYTES);
 	AUTO(pieces_release) struct pieces p = { 0 };

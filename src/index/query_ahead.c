@@ -45,7 +45,7 @@ void query_ahead_begin(struct query *q, const struct segment_block *b)
 		q->is_cold = !segment_page_is_near(q->seg, page);
 		return;
 	}
-	rows.count = run->gram_count * GRAM_HASHES;
+	rows.count = run->gram_count;
 	query_run_hashes(q->plan, run, &rows);
 	for (uint32_t i = 0; i < b->matrix_count && i < SAMPLED && !q->is_cold; i++) {
 		const struct segment_matrix *m = &b->matrices[b->matrix_count - 1 - i];
@@ -158,7 +158,7 @@ unsigned query_rows_for(const struct query *q, uint32_t columns)
 	uint64_t left = (uint64_t)columns * FULL;
 	unsigned rows = 0;
 
-	for (; left > FULL / 2 && rows < PLAN_GRAMS_MAX * GRAM_HASHES; rows++)
+	for (; left > FULL / 2 && rows < PLAN_GRAMS_MAX; rows++)
 		left = left * fill / FULL;
 	rows = (rows + ROW_AT_ONCE / 2) / ROW_AT_ONCE * ROW_AT_ONCE;
 	return rows > ROW_AT_ONCE ? rows : ROW_AT_ONCE;
@@ -195,7 +195,7 @@ static bool gather_run(struct gathering *g, uint32_t number)
 {
 	struct query *q = g->q;
 	const struct plan_run_rec *run = &q->plan->runs[number];
-	struct query_run_rows rows = { .count = run->gram_count * GRAM_HASHES };
+	struct query_run_rows rows = { .count = run->gram_count };
 
 	for (unsigned k = 0; k < g->n; k++) {
 		unsigned n = g->rows[k] < rows.count ? g->rows[k] : rows.count;

@@ -10,7 +10,7 @@ enum {
 	 */
 	QUIET_ROWS = 16,
 	COLD_US = 200,      /* for the rows of a run: then they came from a disk */
-	TILES_AT_ONCE = 16, /* there is one for each class */
+	TILES_AT_ONCE = 32, /* there is one for each class */
 	LINE_BITS = ROW_LINE * 8,
 	/* The share of all sets, in quarters, that what is kept for later may take. */
 	SHARED_QUARTERS = 3
@@ -47,30 +47,24 @@ static uint64_t and_rows(struct query *q, uint32_t row_bytes, uint8_t *set,
 	return left | q->kernel->and_rows(set, tail_rows, 1, cut) << whole;
 }
 
-/*
- * Four grams' first hashes, then their second: two rows of one gram say less that is
- * new than rows of two.
- */
+/* The next grams of a run. */
 void query_run_hashes(const struct plan *plan, const struct plan_run_rec *run,
 		      struct query_run_rows *rows)
 {
 	const uint8_t *p = (const uint8_t *)run->run.bytes.p;
-	unsigned first = rows->known / GRAM_HASHES;
-	unsigned n = run->gram_count - first < ROW_AT_ONCE ? run->gram_count - first : ROW_AT_ONCE;
+	unsigned left = run->gram_count - rows->known;
+	unsigned n = left < ROW_AT_ONCE ? left : ROW_AT_ONCE;
 
-	for (unsigned i = 0; i < n; i++) {
-		uint16_t gram = plan->grams[run->grams + first + i];
+	for (unsigned i = 0; i < n; i++, rows->known++) {
+		uint16_t gram = plan->grams[run->grams + rows->known];
 		const uint8_t *at = p + (gram & ~PLAN_GRAM_WIDE);
-		struct gram_hash h;
+		uint32_t *hash = &rows->hashes[rows->known];
 
 		if (gram & PLAN_GRAM_WIDE)
-			REQUIRE(gram_wide4(at, &h));
+			REQUIRE(gram_wide4(at, hash));
 		else
-			h = gram_fold4(at);
-		for (unsigned k = 0; k < GRAM_HASHES; k++)
-			rows->hashes[rows->known + k * n + i] = h.of[k];
+			*hash = gram_fold4(at);
 	}
-	rows->known += n * GRAM_HASHES;
 }
 
 /* A matrix on its way through the rows of a run. */
@@ -191,7 +185,7 @@ static bool run_tiles_timed(struct query *q, const struct plan_run_rec *run,
 static bool run_narrow(struct query *q, uint32_t number, uint64_t *set)
 {
 	const struct plan_run_rec *run = &q->plan->runs[number];
-	struct query_run_rows rows = { .count = run->gram_count * GRAM_HASHES };
+	struct query_run_rows rows = { .count = run->gram_count };
 	struct run_tile tiles[TILES_AT_ONCE];
 	unsigned n = 0;
 	bool any = false;

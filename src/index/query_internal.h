@@ -54,7 +54,7 @@ struct query_block {
 
 /* The hashes of a run's grams, in the order in which their rows are looked at. */
 struct query_run_rows {
-	uint32_t hashes[PLAN_GRAMS_MAX * GRAM_HASHES];
+	uint32_t hashes[PLAN_GRAMS_MAX];
 	unsigned known; /* so far */
 	unsigned count; /* when all are known */
 };

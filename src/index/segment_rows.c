@@ -73,7 +73,7 @@ const uint8_t *segment_row(struct segment *seg, const struct segment_matrix *m, 
 {
 	uint64_t at = m->rows_at + (uint64_t)row * m->row_bits / 8;
 
-	REQUIRE(row >> m->class == 0);
+	REQUIRE(row < gram_rows(m->class));
 	if (!segment_whole(seg, at, m->row_bytes, NULL))
 		return NULL;
 	return segment_row_whole(seg, m, row);

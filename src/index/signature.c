@@ -1,5 +1,6 @@
 #include "index/signature.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,28 +11,25 @@
 #include "index/gram.h"
 #include "index/segment.h"
 
-struct signer {
-	unsigned fill_max;
-	uint64_t *bits; /* 2^SEGMENT_CLASS_MAX of them; zeros between calls */
-	/* By class: bytes whose grams, all different, keep within fill_max. */
-	size_t bytes_max[SEGMENT_CLASS_MAX + 1];
+/*
+ * A column is filled at a *base*, an odd class: three of a power of two beside each other.
+ * Columns of all odd classes up to it are parts of it OR-ed, and of even ones up to three below.
+ * How much of the base is filled says how many different hashes there are, and this
+ * what class they need.
+ */
+enum {
+	BASE_MAX = SEGMENT_CLASS_MAX + 3
 };
 
-/*
- * 2^class bits of which n bytes set two each, as if by chance, are filled to about
- * 1 - exp(-2n / 2^class), give or take a part of that: a twentieth is left to chance. ln(1 - fill)
- * by its series: no need for libm here.
- */
-static void find_bytes_max(struct signer *s)
-{
-	double fill = s->fill_max / 1000.0;
-	double power = fill;
-	double log = 0;
+struct signer {
+	double load_max; /* different hashes for each bit of a column */
+	uint64_t *bits;  /* gram_rows(BASE_MAX) of them; zeros between calls */
+};
 
-	for (int k = 1; k < 400; k++, power *= fill)
-		log += power / k;
-	for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++)
-		s->bytes_max[c] = (size_t)(0.95 * log * (double)(1u << c) / GRAM_HASHES);
+/* So many hashes for each bit fill, as if by chance, 1 - exp(-load) of them. */
+static double load_of_fill(double fill)
+{
+	return -log1p(-fill);
 }
 
 struct signer *signer_new(unsigned fill_max)
@@ -39,9 +37,8 @@ struct signer *signer_new(unsigned fill_max)
 	struct signer *s = mem_must_zalloc(sizeof *s);
 
 	REQUIRE(fill_max >= SIGNATURE_FILL_MIN && fill_max <= SIGNATURE_FILL_MAX);
-	s->fill_max = fill_max;
-	s->bits = mem_must_zalloc((1u << SEGMENT_CLASS_MAX) / 8);
-	find_bytes_max(s);
+	s->load_max = load_of_fill(fill_max / 1000.0);
+	s->bits = mem_must_zalloc(gram_rows(BASE_MAX) / 8);
 	return s;
 }
 
@@ -72,56 +69,69 @@ uint32_t signature_columns(uint64_t n)
 
 static size_t words_of(unsigned class)
 {
-	return (size_t)1 << class >> 6;
+	return gram_rows(class) / 64;
 }
 
-static bool is_over(const struct signer *s, unsigned class)
+/* The smallest class that so many different hashes do not load beyond `load`. */
+static unsigned class_of(double hashes, double load)
 {
-	return bits_count(s->bits, words_of(class)) * 1000 > ((size_t)1 << class) * s->fill_max;
-}
+	unsigned class = SEGMENT_CLASS_MIN;
 
-/* Halve the column while it stays within the fill; returns its class. */
-static unsigned fold(struct signer *s, unsigned class)
-{
-	while (class > SEGMENT_CLASS_MIN) {
-		size_t half = words_of(class - 1);
-		size_t most = ((size_t)1 << (class - 1)) * s->fill_max / 1000;
-
-		if (bits_count_or(s->bits, s->bits + half, half) > most)
-			break;
-		for (size_t i = 0; i < half; i++)
-			s->bits[i] |= s->bits[i + half];
-		memset(s->bits + half, 0, half * sizeof *s->bits);
-		class --;
-	}
+	while (class < SEGMENT_CLASS_MAX && hashes > load * gram_rows(class))
+		class ++;
 	return class;
+}
+
+/* The base as a column of a class that is_below it. */
+static void fold(const uint64_t *from, unsigned from_class, uint64_t *to, unsigned class)
+{
+	size_t third = words_of(from_class) / 3;
+	size_t to_third = class % 2 ? words_of(class) / 3 : 0;
+	size_t part = to_third ? to_third : words_of(class);
+
+	REQUIRE(from_class % 2 == 1 && part <= third);
+	memset(to, 0, words_of(class) * sizeof *to);
+	for (size_t t = 0; t < 3; t++) {
+		for (size_t at = 0; at < third; at += part)
+			for (size_t i = 0; i < part; i++)
+				to[t * to_third + i] |= from[t * third + at + i];
+	}
+}
+
+/* Can a column of that class be made of one of class `base`? */
+static bool is_below(unsigned class, unsigned base)
+{
+	return class + (class % 2 ? 0 : 3) <= base;
 }
 
 static int sign_column(struct signer *s, const uint8_t *p, size_t n, struct signature_column *ret,
 		       struct err *err)
 {
-	unsigned class = SEGMENT_CLASS_MIN;
-	size_t bytes;
+	/* As if no gram were there twice, and none were wide. */
+	unsigned class = class_of((double)n, s->load_max);
+	unsigned base = class % 2 ? class + 2 : class + 3;
 	void *bits;
 	int rc;
 
-	while (class < SEGMENT_CLASS_MAX && s->bytes_max[class] < n)
-		class ++;
-	for (;; class ++) {
-		gram_set((uint32_t *)s->bits, class, p, n);
-		if (class == SEGMENT_CLASS_MAX || !is_over(s, class))
+	for (;;) {
+		double bit_count = gram_rows(base);
+		double fill;
+
+		gram_set((uint32_t *)s->bits, base, p, n);
+		fill = (double)bits_count(s->bits, words_of(base)) / bit_count;
+		class = class_of(load_of_fill(fill) * bit_count, s->load_max);
+		if (is_below(class, base))
 			break;
 		/* By bad luck, or because of wide grams beside the others: seldom. */
-		memset(s->bits, 0, (size_t)1 << class >> 3);
+		memset(s->bits, 0, gram_rows(base) / 8);
+		base = class % 2 ? class : class + 3;
 	}
-	class = fold(s, class);
-	bytes = (size_t)1 << class >> 3;
-	rc = mem_try_alloc(&bits, bytes, err);
+	rc = mem_try_alloc(&bits, gram_rows(class) / 8, err);
 	if (rc == 0) {
-		memcpy(bits, s->bits, bytes);
+		fold(s->bits, base, bits, class);
 		*ret = (struct signature_column){ .class = (uint8_t) class, .bits = bits };
 	}
-	memset(s->bits, 0, bytes);
+	memset(s->bits, 0, gram_rows(base) / 8);
 	return rc;
 }
 
@@ -143,7 +153,7 @@ int signer_sign(struct signer *s, const void *bytes, size_t n, struct signature 
 			len = SEGMENT_CHUNK_BYTES + SEGMENT_CHUNK_OVERLAP;
 		TRY(sign_column(s, p + at, len, &sig->columns[i], err));
 		sig->column_count++;
-		sig->bytes += 1u << sig->columns[i].class >> 3;
+		sig->bytes += gram_rows(sig->columns[i].class) / 8;
 	}
 	*ret = STEAL(sig);
 	return 0;

@@ -71,7 +71,7 @@ int transpose_out(struct out *o, unsigned class, const uint64_t *const *columns,
 {
 	uint32_t bits = format_row_bits(n);
 	size_t stride = (bits + 7) / 8;
-	size_t all = (size_t)1 << class;
+	size_t all = gram_rows(class);
 	size_t rows = TILE_BYTES / stride / WORD_ROWS * WORD_ROWS;
 	AUTO(mem_drop) uint8_t *tile = mem_must_zalloc(TILE_BYTES);
 

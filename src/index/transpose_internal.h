@@ -3,7 +3,7 @@
 #include "out_internal.h"
 
 /*
- * Add the rows of a matrix to o: columns of 2^class bits each become the bits of rows.
+ * Add the rows of a matrix to o: columns of gram_rows(class) bits each become the bits of rows.
  * Some hundred KB at a time, so that rows and the words they come from stay in cache.
  */
 MUST_USE int transpose_out(struct out *o, unsigned class, const uint64_t *const *columns,

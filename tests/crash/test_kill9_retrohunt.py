@@ -24,7 +24,7 @@ LIFE_S = (0.05, 1.2)
 LONG_EVERY = 6  # so many lives are followed by one in which jobs end: a user may have ten at a time
 SETTLE_S = 240
 UPLOADS_MAX_A_ROUND, JOBS_MAX_A_ROUND = 60, 3  # the check looks at each pair of them
-BIG_BYTES = (2 << 20) + 70_000  # of several chunks
+BIG_BYTES = (4 << 20) + 70_000  # of several chunks
 # Segments come and merge at once.
 SETTINGS = ("--unpack-depth-max=0", "--retrohunt-matches-max=1000000", "--index-seconds=0", "--index-merge-fan=2")
 

@@ -29,7 +29,7 @@ enum {
 	SEGMENTS = 6,
 	MERGED = 3, /* the first of them */
 	PATHS_MAX = 100000,
-	FILL_LOW = 400 /* of every other segment */
+	FILL_LOW = 250 /* of every other segment */
 };
 
 struct paths {

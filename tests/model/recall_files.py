@@ -8,7 +8,8 @@ import crafted
 import yara_x
 
 MIB = 1 << 20
-CHUNK_FROM, OVERLAP = 2 * MIB, 4096  # of docs/format/segment.md
+CHUNK, OVERLAP = 4 * MIB, 4096  # of docs/format/segment.md
+CHUNK_FROM = CHUNK + OVERLAP
 REAL_MAX = 60
 REAL_BYTES_MAX = 300_000
 LISTS_MAX = 6  # values of one list of a module that become predicates
@@ -214,7 +215,7 @@ def planted_into(r, program, plants):
 
 def big_sample(r, sources):
     """A file of several chunks; what is planted lies across their borders."""
-    size = r.choice([CHUNK_FROM, CHUNK_FROM + 1, CHUNK_FROM + 5000, 3 * MIB + OVERLAP, 3 * MIB + OVERLAP + 1, 4 * MIB + 7])
+    size = r.choice([CHUNK_FROM, CHUNK_FROM + 1, CHUNK_FROM + 5000, 2 * CHUNK + OVERLAP, 2 * CHUNK + OVERLAP + 1, 2 * CHUNK + 7])
     made = bytearray(filler(r, size).ljust(size, b"."))
     source = r.choice(sources)
     plants = [p for rule_plants in source.plants for p in wanted_plants(r, rule_plants)]
@@ -222,7 +223,7 @@ def big_sample(r, sources):
         head = r.choice(source.heads)
         made[:len(head)] = head
     for plant in plants:
-        border = r.randrange(1, size // MIB + 1) * MIB + r.choice([0, 0, OVERLAP, OVERLAP, 1, OVERLAP - 1])
+        border = r.randrange(1, size // CHUNK + 1) * CHUNK + r.choice([0, 0, OVERLAP, OVERLAP, 1, OVERLAP - 1])
         at = r.choice([border - r.randrange(len(plant) + 1), border - len(plant), border, size - len(plant), r.randrange(size)])
         at = max(0, min(at, size - len(plant)))
         made[at:at + len(plant)] = plant

@@ -124,19 +124,16 @@ static inline bool column_may_contain(struct segment *seg, const struct segment_
 				      uint32_t column, const uint8_t *p, size_t n)
 {
 	for (size_t i = 0; i + GRAM_FOLD4_BYTES <= n; i++) {
-		struct gram_hash views[2] = { gram_fold4(p + i) };
+		uint32_t views[2] = { gram_fold4(p + i) };
 		int views_n = 1;
 
 		if (i + GRAM_WIDE4_BYTES <= n && gram_wide4(p + i, &views[1]))
 			views_n = 2;
 		for (int v = 0; v < views_n; v++) {
-			for (int h = 0; h < GRAM_HASHES; h++) {
-				const uint8_t *row =
-					segment_row(seg, m, gram_row(views[v].of[h], m->class));
+			const uint8_t *row = segment_row(seg, m, gram_row(views[v], m->class));
 
-				if (row && !(row[column / 8] >> column % 8 & 1))
-					return false;
-			}
+			if (row && !(row[column / 8] >> column % 8 & 1))
+				return false;
 		}
 	}
 	return true;

@@ -4,6 +4,9 @@
  */
 #include "corpus_world.h"
 
+#include "base/hash.h"
+#include "base/le.h"
+
 /* ---- Ranges ---- */
 
 static void without_segments_nobody_covers_a_range(void **state)
@@ -271,6 +274,20 @@ static void flip(const char *path, off_t at)
 	close(fd);
 }
 
+/* As an older weir wrote it: the version is what it is known by. */
+static void make_old(const char *path)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t header[256];
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, header, sizeof header, 0), sizeof header);
+	put_le16(header + 8, 1);
+	put_le32(header + 252, crc32c(0, header, 252));
+	assert_int_equal(pwrite(fd, header, sizeof header, 0), sizeof header);
+	close(fd);
+}
+
 static void lost_segments_are_built_again(void **state)
 {
 	struct corpus_world *v = *state;
@@ -281,13 +298,15 @@ static void lost_segments_are_built_again(void **state)
 	let_wait(v);
 	wait_list(v, "1-5");
 	log_set_sink(no_log, NULL);
-	for (int how = 0; how < 3; how++) {
+	for (int how = 0; how < 4; how++) {
 		the_only_segment(v, path);
 		service_close(v->w->svc);
 		if (how == 0)
 			assert_int_equal(unlink(path), 0);
 		else if (how == 1)
 			assert_int_equal(truncate(path, 5000), 0);
+		else if (how == 2)
+			make_old(path);
 		else
 			flip(path, 20);
 		world_open(v->w);

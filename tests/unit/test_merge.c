@@ -103,13 +103,13 @@ static int merging_up(void **state)
 	struct merging *m = mem_must_zalloc(sizeof *m);
 	struct rand_seq r = { 9 };
 
-	index_world_up(&m->w, 500);
+	index_world_up(&m->w, 300);
 	for (uint32_t i = 0; i < DOCS; i++) {
-		size_t n = rand_below(&r, 1u << (1 + i % 16));
+		size_t n = rand_below(&r, 1u << (1 + i % 17));
 
 		/* A few in chunks, and some shorter than a gram. */
 		if (i % 300 == 7)
-			n = (2u << 20) + rand_below(&r, 2 << 20);
+			n = SEGMENT_CHUNK_FROM + rand_below(&r, 1 << 20);
 		m->samples[i] = sample_new(n, i % 9 == 0 ? 0 : i % SAMPLE_KINDS, i);
 	}
 	*state = m;
@@ -188,7 +188,7 @@ static void check_same_matrix(struct segment *a, const struct segment_matrix *ma
 	assert_int_equal(!ma->docs, !mb->docs);
 	if (ma->docs)
 		assert_memory_equal(ma->docs, mb->docs, ma->columns * 2);
-	for (uint32_t row = 0; row < 1u << ma->class; row++) {
+	for (uint32_t row = 0; row < gram_rows(ma->class); row++) {
 		const uint8_t *ra = segment_row(a, ma, row);
 		const uint8_t *rb = segment_row(b, mb, row);
 

@@ -489,7 +489,7 @@ static void test_orders(void **state)
 		const uint8_t *p = (const uint8_t *)orders[i].run.p;
 		uint16_t got[PLAN_GRAMS_MAX];
 		unsigned n = plan_gram_order(p, orders[i].run.n, got), wide = 0;
-		struct gram_hash h;
+		uint32_t h;
 
 		for (unsigned k = 0; k < n; k++) {
 			unsigned at = got[k] & ~PLAN_GRAM_WIDE;

@@ -198,8 +198,10 @@ static void test_cold(void **state)
 
 static size_t size_large(uint32_t i, struct rand_seq *r)
 {
-	static const size_t odd[] = { 2u << 20, (2u << 20) + 1, 3u << 20, (3u << 20) + 4096,
-				      (4u << 20) + 77 };
+	static const size_t odd[] = { SEGMENT_CHUNK_FROM, SEGMENT_CHUNK_FROM + 1,
+				      2 * SEGMENT_CHUNK_BYTES,
+				      2 * SEGMENT_CHUNK_BYTES + SEGMENT_CHUNK_OVERLAP,
+				      2 * SEGMENT_CHUNK_BYTES + SEGMENT_CHUNK_OVERLAP + 77 };
 
 	return i < COUNT_OF(odd) ? odd[i] : rand_below(r, 5000);
 }
@@ -244,7 +246,7 @@ static void test_chunk_borders(void **state)
 			}
 		}
 	}
-	assert_true(looked > 80);
+	assert_true(looked > 60);
 	for (uint64_t seed = 3000; seed < 3040; seed++)
 		run_one(c, seed, true);
 	corpus_free(c);
@@ -270,7 +272,7 @@ static void test_local(void **state)
 			struct plan *plan;
 			struct err err;
 
-			if (s->n < 3u << 20 || c->docs[i].doc.flags & SEGMENT_DOC_ALWAYS)
+			if (s->n <= SEGMENT_CHUNK_FROM || c->docs[i].doc.flags & SEGMENT_DOC_ALWAYS)
 				continue;
 			/* Made different from all else, so that grams tell them. */
 			plan_make_init(&make);

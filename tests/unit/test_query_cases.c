@@ -155,9 +155,12 @@ static void test_stop(void **state)
 
 	(void)state;
 	plan_make_init(&m);
-	for (unsigned i = 0; i < 1000; i++)
+	for (unsigned i = 0; i < 8000; i++) {
 		plan_op_run(&m, plan_make_run(&m, &(uint32_t){ i * 0x01010101u }, 4, false));
-	plan_op_or(&m, 1000);
+		if (i % 1000 == 999)
+			plan_op_or(&m, 1000);
+	}
+	plan_op_or(&m, 8);
 	plan_make_string(&m, 0, "$", true);
 	plan_op_string(&m, 0);
 	plan = plan_of(&m);
@@ -197,7 +200,7 @@ static void test_damage(void **state)
 	struct plan *plan = plan_of_run(run, sizeof run);
 	const struct segment_block *b = segment_block_at(c->seg, 0);
 	const struct segment_matrix m = b->matrices[b->matrix_count - 1];
-	uint64_t rows_bytes = ((uint64_t)m.row_bits << m.class) / 8;
+	uint64_t rows_bytes = (uint64_t)m.row_bits * gram_rows(m.class) / 8;
 	struct err err;
 	uint8_t *bytes;
 	size_t n;

@@ -48,7 +48,7 @@ static struct segment *write_one(const struct index_world *w, struct sample *sam
 
 		/* One in chunks, some shorter than a gram; few classes, so that rows are narrow,
 		 * too. */
-		samples[i] = sample_new(i == 5 ? (2 << 20) + 9 : i % 20 * i * 7,
+		samples[i] = sample_new(i == 5 ? SEGMENT_CHUNK_FROM + 9 : i % 20 * i * 7,
 					i == 5 ? 3 : i % SAMPLE_KINDS, i);
 		if (i == 11) {
 			struct segment_doc doc = sample_doc(&samples[i], 1000 + i);

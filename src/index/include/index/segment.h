@@ -23,13 +23,13 @@ enum {
 	SEGMENT_DOCS_MAX = 1 << 27,       /* their columns in memory stay in 32 bits */
 	SEGMENT_BLOCK_DOCS = 32768,       /* also the most columns of a matrix: rows of 4 KiB */
 	SEGMENT_FEATURES_PER_DOC = 65535, /* far above what any executable has */
-	SEGMENT_CLASS_MIN = 9,            /* 512 rows */
-	SEGMENT_CLASS_MAX = 23,
+	SEGMENT_CLASS_MIN = 18,           /* 512 rows; see gram_rows */
+	SEGMENT_CLASS_MAX = 46,           /* 2^23: a chunk without repetition fills them to 0.4 */
 	SEGMENT_HEAD_BYTES = 16,
 	SEGMENT_PAGE_BYTES = 4096,
-	SEGMENT_CHUNK_FROM = 2 << 20,   /* samples above this are chunks … */
-	SEGMENT_CHUNK_BYTES = 1 << 20,  /* … that begin so far apart … */
-	SEGMENT_CHUNK_OVERLAP = 4 << 10 /* … and are this much longer */
+	SEGMENT_CHUNK_BYTES = 4 << 20,   /* large samples are chunks that begin so far apart … */
+	SEGMENT_CHUNK_OVERLAP = 4 << 10, /* … and are this much longer; … */
+	SEGMENT_CHUNK_FROM = SEGMENT_CHUNK_BYTES + SEGMENT_CHUNK_OVERLAP /* … those above this */
 };
 
 enum segment_doc_flag {
@@ -62,8 +62,8 @@ struct segment_doc {
  * can leave the mapping, whatever the bytes say.
  *
  * *ret: one reference for the caller; untouched on failure. io must outlive it.
- * Errors: ERR_NOT_FOUND, ERR_IO; ERR_INVALID for a newer version; ERR_CORRUPT with
- * the section and byte offset.
+ * Errors: ERR_NOT_FOUND, also for an older version, which is to be built again; ERR_IO;
+ * ERR_INVALID for a newer version; ERR_CORRUPT with the section and byte offset.
  */
 MUST_USE int segment_open(struct segment **ret, struct io *io, const char *path, struct err *err);
 struct segment *segment_ref(struct segment *seg);
@@ -99,7 +99,7 @@ const int64_t *segment_first_seen(const struct segment *seg);
 /* ---- Blocks ---- */
 
 struct segment_matrix {
-	uint8_t class;      /* 2^class rows */
+	uint8_t class;      /* gram_rows(class) rows */
 	uint32_t columns;   /* bits of a row that mean something; a reader masks the rest */
 	uint32_t row_bytes; /* what segment_row gives: at least 1 */
 	/*

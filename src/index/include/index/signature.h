@@ -6,14 +6,13 @@
 
 /*
  * The grams of one sample as bits: a column, or one for each chunk of a sample above
- * SEGMENT_CHUNK_FROM (segment.h). Bit r of a column of class c, 2^c bits, says that the
- * sample has a gram with row r (gram.h). The class is the smallest at which no more
- * than the given share of the bits is set: a column is filled at the largest class that
- * its length could need and folded from there.
+ * SEGMENT_CHUNK_FROM (segment.h). Bit r of a column, gram_rows(class) bits, says that the
+ * sample has a gram with row r (gram.h). The class is the smallest at which about the
+ * given share of the bits is set at most.
  */
 struct signature_column {
 	uint8_t class;  /* SEGMENT_CLASS_MIN to SEGMENT_CLASS_MAX */
-	uint64_t *bits; /* 2^class of them, bit r in word r / 64; owned */
+	uint64_t *bits; /* gram_rows(class) of them, bit r in word r / 64; owned */
 };
 
 struct signature {
@@ -22,14 +21,14 @@ struct signature {
 	struct signature_column columns[];
 };
 
-#define SIGNATURE_FILL_DEFAULT 660 /* per thousand; see docs/design/0006 */
+#define SIGNATURE_FILL_DEFAULT 400 /* per thousand; see docs/design/0006 */
 enum {
 	SIGNATURE_FILL_MIN = 100,
 	SIGNATURE_FILL_MAX = 900
 };
 
 /*
- * Makes signatures; holds the column that is being filled (1 MB). One thread at a time.
+ * Makes signatures; holds the column that is being filled (3 MB). One thread at a time.
  * fill_max: bits of a column that may be set, per thousand, SIGNATURE_FILL_MIN to _MAX.
  */
 struct signer;
