@@ -450,7 +450,7 @@ def test_the_filters_of_the_snippets_verbatim(client, flood):
 JOBS = "/intelligence/retrohunt_jobs"
 
 
-def test_retrohunt_jobs_are_objects_and_iterators(client):
+def test_retrohunt_jobs_are_objects_and_iterators(client, impatient):
     mark = marker()
     files = {scan(client, f"{mark} {i}".encode()).id.split("-")[1] for i in range(5)}
     made = client.post_object(JOBS, obj=vt.Object("retrohunt_job", obj_attributes={"rules": rules_for(mark), "corpus": "main"}))
