@@ -196,6 +196,19 @@ uint32_t engine_rules_count(const struct engine_rules *rules);
  */
 enum engine_result engine_plan(const char *source, size_t source_len, struct engine_buffer *ret);
 
+/* ---- Parts ---- */
+
+/*
+ * Some rules of a source as a source of their own, of the same length and lines: those of the
+ * given indexes (as in engine_rule.index) and what they need to match as they do among the
+ * others, which are the rules their conditions name, directly or not, the global rules, and
+ * the imports. All else is blank. Give it sources that engine_compiler_add takes.
+ *
+ * ENGINE_COMPILE: as engine_plan's. ENGINE_INVALID: an index beyond the last rule.
+ */
+enum engine_result engine_part(const char *source, size_t source_len, const uint32_t *rules,
+			       size_t rule_count, struct engine_buffer *ret);
+
 /* ---- Scan ---- */
 
 /*

@@ -10,6 +10,7 @@ mod features;
 mod ffi;
 mod json;
 mod modules;
+mod part;
 mod plan;
 mod rules;
 mod scan;

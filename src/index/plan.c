@@ -215,7 +215,7 @@ static int rules_read(struct reading *r, struct err *err)
 		TRY(name_read(r, at, &rule->name, err));
 		TRY(rule_code(r, i, &code, err));
 		TRY(code_read(r, &code, err));
-		TRY(flags_read(r, at + 16, PLAN_RULE_PRIVATE | PLAN_RULE_GLOBAL,
+		TRY(flags_read(r, at + 16, PLAN_RULE_PRIVATE | PLAN_RULE_GLOBAL | PLAN_RULE_PARSES,
 			       PLAN_NOTE_CONDITION, err));
 		rule->flags = p[16];
 		rule->note = (enum plan_note)p[17];

@@ -66,6 +66,7 @@ struct service_options session_service_options(const struct settings *settings)
 			(uint32_t)settings_number(settings, SETTING_retrohunt_workers);
 	o.retrohunt_rules_max = (uint32_t)settings_number(settings, SETTING_retrohunt_rules_max);
 	o.retrohunt_jobs_max = (uint32_t)settings_number(settings, SETTING_retrohunt_jobs_max);
+	o.retrohunt_split_ms = (uint32_t)settings_number(settings, SETTING_retrohunt_split_ms);
 	o.retrohunt_matches_max = settings_number(settings, SETTING_retrohunt_matches_max);
 	o.hunt_bytes_max = settings_number(settings, SETTING_hunt_bytes_max);
 	o.disk_reserve_bytes = settings_number(settings, SETTING_disk_reserve_bytes);

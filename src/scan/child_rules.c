@@ -20,7 +20,8 @@ struct compile {
 	const uint8_t *texts;
 	struct engine_compiler *compiler;
 	struct engine_rules *rules;
-	struct str *namespaces; /* owned; by source */
+	struct str *namespaces;    /* owned; by source */
+	struct engine_buffer part; /* the only source, where not all of its rules are wanted */
 	struct buf table;
 	uint32_t cursor; /* source of the rule before */
 	uint32_t tags;
@@ -31,6 +32,7 @@ static void compile_release(struct compile *c)
 	engine_rules_free(c->rules);
 	engine_compiler_free(c->compiler);
 	buf_release(&c->table);
+	engine_buffer_free(&c->part);
 	free(c->namespaces);
 	free(c->bundle);
 }
@@ -122,8 +124,29 @@ static bool take_bundle(struct compile *c, const struct packet *p)
 			worker_exit(3);
 		left -= n;
 	}
-	if (left != 0)
+	if (left != c->options.only * sizeof(uint32_t) ||
+	    (c->options.only > 0 && c->options.sources != 1))
 		worker_exit(3);
+	return true;
+}
+
+/* Make some rules of the only source the source; false: answered already. */
+static bool cut_source(struct compile *c, struct str *source)
+{
+	const char *end = source->p + source->n;
+	enum engine_result rc = ENGINE_PANIC;
+	uint32_t *only;
+
+	if (mem_try_array((void **)&only, c->options.only, sizeof *only, NULL) == 0) {
+		memcpy(only, end, c->options.only * sizeof *only);
+		rc = engine_part(source->p, source->n, only, c->options.only, &c->part);
+		free(only);
+	}
+	if (rc != ENGINE_OK) {
+		worker_fail(c->w, STATUS_FAILED, "some rules cannot be taken out");
+		return false;
+	}
+	*source = str_make((const char *)c->part.data, c->part.len);
 	return true;
 }
 
@@ -135,9 +158,12 @@ static bool add_sources(struct compile *c)
 	for (uint32_t i = 0; i < c->options.sources; i++) {
 		struct str ns = str_make(at, c->entries[i].ns_bytes);
 		struct str source = str_make(at + ns.n, c->entries[i].source_bytes);
-		enum engine_result rc =
-			engine_compiler_add(c->compiler, ns.p, ns.n, source.p, source.n);
+		enum engine_result rc;
 
+		at = source.p + source.n;
+		if (c->options.only > 0 && !cut_source(c, &source))
+			return false;
+		rc = engine_compiler_add(c->compiler, ns.p, ns.n, source.p, source.n);
 		if (rc == ENGINE_INVALID) {
 			worker_fail(c->w, STATUS_FAILED, engine_last_error());
 			return false;
@@ -147,7 +173,6 @@ static bool add_sources(struct compile *c)
 			return false;
 		}
 		c->namespaces[i] = ns;
-		at = source.p + source.n;
 	}
 	return true;
 }

@@ -50,8 +50,8 @@ static int bundle_bytes(const struct scan_source *sources, size_t n, uint64_t *r
 	return 0;
 }
 
-static int bundle_write(int fd, const struct scan_source *sources, size_t n, uint64_t bytes,
-			struct err *err)
+static int bundle_write(int fd, const struct scan_source *sources, size_t n,
+			const struct scan_compile_options *options, uint64_t bytes, struct err *err)
 {
 	AUTO(mem_drop) void *room = NULL;
 
@@ -69,6 +69,8 @@ static int bundle_write(int fd, const struct scan_source *sources, size_t n, uin
 			memcpy(at, sources[i].source.p, sources[i].source.n);
 		at += sources[i].source.n;
 	}
+	if (options->only_count > 0)
+		memcpy(at, options->only, options->only_count * sizeof options->only[0]);
 	TRY(memory_file_add(fd, room, bytes, err));
 	return memory_file_seal(fd, err);
 }
@@ -268,17 +270,20 @@ int scan_compile(struct scan_child *child, const struct scan_source *sources, si
 		.refuse_slow = options->refuse_slow,
 		.want_messages = messages != NULL,
 		.want_plan = options->want_plan,
+		.only = options->only_count,
 	};
 	struct iovec part = { &request, sizeof request };
 	int bundle = -1;
 
 	REQUIRE(child->pending == 0);
-	REQUIRE(!options->want_plan || n == 1);
+	REQUIRE((!options->want_plan && options->only_count == 0) || n == 1);
+	REQUIRE(options->only_count <= SCAN_ONLY_MAX);
 	TRY(bundle_bytes(sources, n, &request.bundle_bytes, err));
+	request.bundle_bytes += options->only_count * sizeof options->only[0];
 	TRY(client_begin(child, err));
 	TRY(memory_file_new(&a.code_fd, "weir-rules", err));
 	TRY(memory_file_new(&bundle, "weir-sources", err));
-	int rc = bundle_write(bundle, sources, n, request.bundle_bytes, err);
+	int rc = bundle_write(bundle, sources, n, options, request.bundle_bytes, err);
 
 	if (rc == 0)
 		rc = client_send(child, PACKET_COMPILE, &part, 1, &bundle, 1, err);

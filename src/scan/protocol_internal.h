@@ -126,6 +126,8 @@ struct packet_compile {
 	uint8_t refuse_slow;
 	uint8_t want_messages;
 	uint8_t want_plan; /* of the only source */
+	uint32_t only;     /* so many indexes of its rules end the bundle; 0: all rules */
+	uint32_t zero;
 	uint64_t bundle_bytes;
 };
 

@@ -1,6 +1,6 @@
 #ifndef SERVICE_RETROHUNT_BATCH_H
 #define SERVICE_RETROHUNT_BATCH_H
-#include "retrohunt_internal.h"
+#include "retrohunt_split.h"
 #include "scan/many.h"
 
 /*
@@ -10,6 +10,7 @@
  */
 struct batch_item {
 	const struct retro_item *item;
+	uint8_t sets;     /* bit by set (struct batch): those it is scanned with */
 	bool is_left_out; /* gone, or out of the job's time */
 	/* of those that are scanned one by one */
 	struct scan_facts facts;
@@ -31,7 +32,13 @@ struct batch {
 	struct arena *facts; /* what rules may ask of the items; NULL: nothing */
 	struct batch_item *items;
 	size_t n;
-	unsigned slot; /* of the child, with the job's rules */
+	/*
+	 * What is scanned with: set 0 is all rules of the job, the others are its parts. Those
+	 * that some item wants, and which slot of the child each of them is in.
+	 */
+	const struct retro_split *split; /* NULL: there are no parts */
+	uint8_t sets;
+	uint8_t slots[1 + RULE_PARTS_MAX];
 	struct retro_hit *hits;
 	size_t hit_count, hit_cap;
 	struct retrohunt_done sum;
@@ -55,6 +62,8 @@ bool batch_child(struct batch *b);
  * must end. Rests, so that what wants memory finds some. So many in a row are proof.
  */
 bool batch_is_struck(struct batch *b, int rc);
+/* The child's slots for an item. */
+uint16_t batch_slots(const struct batch *b, const struct batch_item *item);
 /* The item was not scanned, through nobody's harm. `reason` is for the job's owner. */
 void batch_skip(struct batch *b, const struct batch_item *item, const char *reason);
 /* The same where that failed; the owner is told in our words, the log has the error's. */

@@ -1,4 +1,4 @@
-#include "retrohunt_internal.h"
+#include "retrohunt_split.h"
 
 #include <stdio.h>
 
@@ -8,10 +8,9 @@
 #include "hunt.h"
 
 enum {
-	PLANNING_MAX = 2, /* tasks of a job that are planned at a time */
-	REST_MS = 200,    /* between tries at what failed */
-	YIELD_MS = 10,    /* … and between looks whether Livehunt still has clients waiting */
-	YIELD_MAX = 50,   /* looks in a row: half a second, then a batch goes on beside it */
+	REST_MS = 200,  /* between tries at what failed */
+	YIELD_MS = 10,  /* … and between looks whether Livehunt still has clients waiting */
+	YIELD_MAX = 50, /* looks in a row: half a second, then a batch goes on beside it */
 	LOAD_ARENA_MAX = 4 << 20, /* a row with 1 MB of rules */
 };
 
@@ -29,6 +28,7 @@ static void job_free(struct retro_job *job)
 	}
 	scan_rules_unref(job->rules);
 	plan_unref(job->plan);
+	retro_split_free(job->split);
 	free(job->text);
 	free(job);
 }
@@ -198,97 +198,10 @@ void retro_rest(struct retrohunt *e)
 	lock_drop(&e->lock);
 }
 
-/* ---- What comes next ---- */
-
-enum step_kind {
-	STEP_NONE,
-	STEP_COMPILE,
-	STEP_CLAIM,
-	STEP_PLAN,
-	STEP_VERIFY,
-	STEP_END
-};
-struct step {
-	enum step_kind kind;
-	struct retro_task *task;
-	size_t from, to; /* items */
-};
-
-/* Items from `from` that are one batch. */
-static size_t batch_end(const struct retro_job *job, const struct retro_task *t, size_t from)
-{
-	size_t files_max = job->asks_facts ? RETRO_BATCH_FACTS : SCAN_MANY_MAX;
-	unsigned packs = 1;
-	uint64_t bytes = 0;
-	size_t to = from;
-
-	while (to < t->item_count && to - from < files_max &&
-	       (to == from || bytes + t->items[to].len <= RETRO_BATCH_BYTES)) {
-		if (to > from && t->items[to].pack != t->items[to - 1].pack &&
-		    ++packs > SCAN_MANY_FILES)
-			break;
-		bytes += t->items[to++].len;
-	}
-	return to;
-}
-
-/*
- * A batch where there is one; else a plan, so that its batches follow, or a claim. Plans
- * are made when they are needed: each may be a list of its whole range.
- */
-static struct step step_of(const struct retro_job *job)
-{
-	struct step plan = { .kind = STEP_NONE };
-	unsigned planning = 0;
-
-	if (job->ending || job->over)
-		return plan;
-	if (job->stop)
-		return (struct step){ .kind = job->busy ? STEP_NONE : STEP_END };
-	if (!job->rules)
-		return (struct step){ .kind = job->compiling ? STEP_NONE : STEP_COMPILE };
-	for (struct retro_task *t = job->tasks; t; t = t->next) {
-		planning += t->state == RETRO_PLANNING;
-		if (t->state == RETRO_PLANNED && t->item_next < t->item_count)
-			return (struct step){ STEP_VERIFY, t, t->item_next,
-					      batch_end(job, t, t->item_next) };
-		if (t->state == RETRO_CLAIMED && !plan.task)
-			plan = (struct step){ .kind = STEP_PLAN, .task = t };
-	}
-	if (plan.task && planning < PLANNING_MAX)
-		return plan;
-	if (job->more && !job->claiming && !plan.task)
-		return (struct step){ .kind = STEP_CLAIM };
-	return (struct step){ .kind = STEP_NONE };
-}
-
-/* Let nobody else take it. */
-static void step_mark(struct retro_job *job, const struct step *s)
-{
-	switch (s->kind) {
-	case STEP_COMPILE:
-		job->compiling = true;
-		break;
-	case STEP_CLAIM:
-		job->claiming = true;
-		break;
-	case STEP_PLAN:
-		s->task->state = RETRO_PLANNING;
-		break;
-	case STEP_VERIFY:
-		s->task->item_next = s->to;
-		s->task->out++;
-		break;
-	case STEP_END:
-		job->ending = true;
-		break;
-	case STEP_NONE:
-		break;
-	}
-}
+/* ---- Taking and leaving ---- */
 
 /* Wait for work. NULL: stopping. */
-static struct retro_job *worker_take(struct retro_worker *w, struct step *ret)
+static struct retro_job *worker_take(struct retro_worker *w, struct retro_step *ret)
 {
 	struct retrohunt *e = w->engine;
 	struct retro_job *best = NULL;
@@ -296,11 +209,11 @@ static struct retro_job *worker_take(struct retro_worker *w, struct step *ret)
 	lock_take(&e->lock);
 	while (!best && !e->stopping) {
 		for (struct retro_job *j = e->jobs; j; j = j->next) {
-			struct step s;
+			struct retro_step s;
 
 			if (best && j->used_us >= best->used_us)
 				continue;
-			s = step_of(j);
+			s = retro_step_of(j);
 			if (s.kind == STEP_NONE)
 				continue;
 			best = j;
@@ -310,7 +223,7 @@ static struct retro_job *worker_take(struct retro_worker *w, struct step *ret)
 			cond_wait(&e->work, &e->lock);
 	}
 	if (best) {
-		step_mark(best, ret);
+		retro_step_mark(best, ret);
 		best->busy++;
 		w->job = best;
 	}
@@ -470,7 +383,7 @@ static void run_plan(struct retro_worker *w, struct retro_job *job, struct retro
 		task_end(w, job, task);
 }
 
-static void run_verify(struct retro_worker *w, struct retro_job *job, const struct step *s)
+static void run_verify(struct retro_worker *w, struct retro_job *job, const struct retro_step *s)
 {
 	struct retrohunt *e = w->engine;
 	bool last;
@@ -518,7 +431,7 @@ static void yield_to_clients(struct retro_worker *w)
 static void worker_run(void *arg)
 {
 	struct retro_worker *w = arg;
-	struct step s = { .kind = STEP_NONE };
+	struct retro_step s = { .kind = STEP_NONE };
 	struct retro_job *job;
 
 	while ((job = worker_take(w, &s)) != NULL) {
@@ -527,6 +440,9 @@ static void worker_run(void *arg)
 		switch (s.kind) {
 		case STEP_COMPILE:
 			run_compile(w, job);
+			break;
+		case STEP_PART:
+			retro_split_compile(w, job, s.part);
 			break;
 		case STEP_CLAIM:
 			run_claim(w, job);

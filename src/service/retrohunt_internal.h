@@ -1,6 +1,7 @@
 #ifndef SERVICE_RETROHUNT_INTERNAL_H
 #define SERVICE_RETROHUNT_INTERNAL_H
 #include "index/plan.h"
+#include "rule_split.h"
 #include "scan/many.h"
 #include "service/retrohunt.h"
 #include "service_internal.h"
@@ -45,6 +46,7 @@ struct retro_item {
 	uint64_t offset;
 	uint32_t len;
 	uint32_t pack;
+	uint64_t groups; /* of the job's split, that want it; RULE_EVERY_GROUP */
 };
 
 struct retro_skip {
@@ -63,7 +65,7 @@ struct retro_task {
 	struct retro_task *next;
 	struct retrohunt_task_row row;
 	enum retro_task_state state;
-	struct retro_item *items; /* owned; by pack and offset */
+	struct retro_item *items; /* owned; those that only rules without a hold want last */
 	size_t item_count;
 	size_t item_next; /* those before are given out … */
 	unsigned out;     /* … in so many batches under way */
@@ -89,10 +91,12 @@ struct retro_job {
 	int64_t begun_us; /* monotonic: it is under way in this process since then … */
 	int64_t begun_bytes;
 	/* under the lock */
-	char *text;               /* of its rules, until they are compiled; owned */
-	struct scan_rules *rules; /* NULL until then; the next two with them */
-	struct plan *plan;        /* NULL: every file must be looked at */
-	bool asks_facts;          /* rules ask for more than a file's bytes */
+	char *text;                /* of its rules, until they are compiled; owned */
+	struct scan_rules *rules;  /* NULL until then; the next two with them */
+	struct plan *plan;         /* NULL: every file must be looked at */
+	bool asks_facts;           /* rules ask for more than a file's bytes */
+	bool is_measured;          /* it is known whether parts may pay (retrohunt_split.h) */
+	struct retro_split *split; /* NULL: not yet, or they do not; owned */
 	bool compiling, claiming, ending;
 	bool more;                  /* there may be unclaimed tasks */
 	struct retro_task *tasks;   /* claimed ones, in order */
@@ -196,7 +200,36 @@ void retro_task_free(struct retro_task *task);
 /* What files matches are told on. Its text is the job's. */
 struct retrohunt_scope retro_scope(const struct retro_job *job);
 
+/* ---- retrohunt_step.c ---- */
+enum retro_step_kind {
+	STEP_NONE,
+	STEP_COMPILE,
+	STEP_PART,
+	STEP_CLAIM,
+	STEP_PLAN,
+	STEP_VERIFY,
+	STEP_END
+};
+struct retro_step {
+	enum retro_step_kind kind;
+	struct retro_task *task;
+	size_t from, to; /* items */
+	unsigned part;   /* of the job's rules */
+};
+/*
+ * What comes next for a job: a batch where there is one; else a plan, so that its batches
+ * follow, or a claim. Plans are made when they are needed: each may be a list of its whole
+ * range. Under the lock.
+ */
+struct retro_step retro_step_of(const struct retro_job *job);
+/* Let nobody else take it. Under the lock. */
+void retro_step_mark(struct retro_job *job, const struct retro_step *s);
+
 /* ---- retrohunt_worker.c ---- */
+/* From here on an abort of the job ends what the child is at. false: it came before. */
+bool retro_child_show(struct scan_child *child, void *worker);
+/* Does this job go on? Of one that waits for a child; its job stays while it is in it. */
+bool retro_child_is_wanted(void *job);
 /* A living child, in w->child. */
 MUST_USE int retro_child(struct retro_worker *w, struct err *err);
 void retro_child_bury(struct retro_worker *w);

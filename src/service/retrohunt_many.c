@@ -71,7 +71,7 @@ static void request_add(struct batch *b, struct request *r, size_t i)
 	r->index[r->n] = (uint32_t)i;
 	r->items[r->n++] = (struct scan_item){ .offset = item->offset,
 					       .len = item->len,
-					       .slots = (uint16_t)(1u << b->slot),
+					       .slots = batch_slots(b, &b->items[i]),
 					       .file = b->items[i].file };
 }
 
@@ -100,6 +100,8 @@ static int take_found(struct batch *b, const struct request *r, const struct sca
 		const struct scan_failure *f = &found->failures[i];
 		struct batch_item *item = request_item(b, r, f->item);
 
+		if (item->state == ITEM_DONE)
+			continue; /* with another set, too */
 		batch_skip(b, item,
 			   f->slot == SCAN_EVERY_SLOT ? "its bytes could not be read"
 						      : "the scanner gave up on it");
@@ -200,7 +202,7 @@ static int alone_run(struct batch *b, struct batch_item *item, struct err *err)
 	const struct scan_facts facts = { .file_name = STR("") };
 	const struct scan_result *result = &b->w->result;
 	struct err cause;
-	int rc = scan_send(b->w->child, &sample, &facts, 1u << b->slot, &cause);
+	int rc = scan_send(b->w->child, &sample, &facts, batch_slots(b, item), &cause);
 
 	if (rc == 0)
 		rc = scan_recv(b->w->child, &b->w->result, &cause);

@@ -1,4 +1,4 @@
-#include "retrohunt_internal.h"
+#include "retrohunt_split.h"
 
 #include <stdio.h>
 
@@ -192,14 +192,21 @@ static int take_file(const struct retro_job *job, struct retro_task *task,
 			&(struct retro_item){ .file_id = file->id,
 					      .offset = file->offset,
 					      .len = (uint32_t)file->size,
-					      .pack = file->pack },
+					      .pack = file->pack,
+					      .groups = RULE_EVERY_GROUP },
 			err);
 }
 
-static int compare_places(const void *a_, const void *b_)
+/* By place, but what only rules want that narrow nothing comes last. */
+static int compare_items(const void *a_, const void *b_, void *arg)
 {
 	const struct retro_item *a = a_, *b = b_;
+	const struct retro_split *split = arg;
+	bool a_waits = split && !(a->groups & ~split->last);
+	bool b_waits = split && !(b->groups & ~split->last);
 
+	if (a_waits != b_waits)
+		return a_waits - b_waits;
 	if (a->pack != b->pack)
 		return a->pack < b->pack ? -1 : 1;
 	return a->offset < b->offset ? -1 : a->offset > b->offset;
@@ -219,6 +226,7 @@ struct reading {
 	struct sql_conn *conn;
 	struct retrohunt_file_row *rows; /* READ_FILES of them */
 	size_t cap;                      /* of the task's items */
+	const struct corpus_snapshot *snapshot;
 };
 
 /* Every file of the range, from the database. */
@@ -294,7 +302,8 @@ static void decide_part(struct retro_job *job, struct retro_task *task,
 }
 
 static int take_candidates(struct retro_task *task, struct segment *seg,
-			   const struct query_answer *answer, struct reading *r, struct err *err)
+			   const struct query_answer *answer, bool grouped, struct reading *r,
+			   struct err *err)
 {
 	uint32_t ahead = 0; /* documents before it were read ahead */
 
@@ -309,7 +318,9 @@ static int take_candidates(struct retro_task *task, struct segment *seg,
 			     &(struct retro_item){ .file_id = place.file_id,
 						   .offset = place.offset,
 						   .len = (uint32_t)place.size,
-						   .pack = place.pack },
+						   .pack = place.pack,
+						   .groups = grouped ? answer->candidates[i].groups
+								     : RULE_EVERY_GROUP },
 			     err));
 		task->done.files--;
 		task->done.bytes -= (int64_t)place.size;
@@ -317,11 +328,35 @@ static int take_candidates(struct retro_task *task, struct segment *seg,
 	return 0;
 }
 
+/* Its candidates; with the groups that want them once the job has some. */
+static int ask_segment(struct retro_job *job, struct segment *seg,
+		       const struct corpus_snapshot *snapshot, struct query_filter *filter,
+		       struct query_answer *ret, bool *ret_grouped, struct err *err)
+{
+	static const uint8_t one_group[PLAN_RULES_MAX] = { 0 };
+	const struct retro_split *split = retro_split_of(job);
+	int rc;
+
+	*ret_grouped = split != NULL;
+	filter->groups = split ? split->groups : one_group;
+	TRY(query_run(job->plan, seg, filter, ret, err));
+	if (split)
+		return 0;
+	rc = retro_split_measure(job, snapshot, filter, &ret->counters, err);
+	split = rc == 0 ? retro_split_of(job) : NULL;
+	if (rc || split)
+		query_answer_release(ret);
+	if (rc || !split)
+		return rc;
+	*ret_grouped = true;
+	filter->groups = split->groups;
+	return query_run(job->plan, seg, filter, ret, err);
+}
+
 static int plan_segment(struct retro_job *job, struct retro_task *task,
 			const struct corpus_part *part, struct reading *r, struct err *err)
 {
-	static const uint8_t one_group[PLAN_RULES_MAX] = { 0 };
-	const struct query_filter filter = {
+	struct query_filter filter = {
 		.corpus = strcmp(job->corpus, "goodware") == 0 ? SEGMENT_GOODWARE : SEGMENT_MAIN,
 		.first_id = part->first_id,
 		.last_id = part->last_id,
@@ -329,19 +364,19 @@ static int plan_segment(struct retro_job *job, struct retro_task *task,
 		.end_s = INT64_MAX,
 		.size_max = job->engine->svc->options.hunt_bytes_max,
 		.dead = part->dead,
-		.groups = one_group,
 		.features_version = job->engine->svc->options.index.features_version,
 		.goes_on = goes_on,
 		.arg = job,
 	};
 	struct query_answer answer;
+	bool grouped;
 	int rc;
 
-	TRY(query_run(job->plan, part->segment, &filter, &answer, err));
+	TRY(ask_segment(job, part->segment, r->snapshot, &filter, &answer, &grouped, err));
 	metric_add(METRIC_retrohunt_candidates_total, answer.count);
 	metric_add(METRIC_retrohunt_indexed_total, (int64_t)answer.counters.docs);
 	decide_part(job, task, part, filter.corpus, &answer.counters);
-	rc = take_candidates(task, part->segment, &answer, r, err);
+	rc = take_candidates(task, part->segment, &answer, grouped, r, err);
 	query_answer_release(&answer);
 	return rc;
 }
@@ -361,13 +396,13 @@ static void task_reset(struct retro_task *task)
 	task->done = (struct retrohunt_done){ 0 };
 }
 
-static int plan_range(struct retro_job *job, struct retro_task *task,
-		      const struct corpus_snapshot *snapshot, struct reading *r, struct err *err)
+static int plan_range(struct retro_job *job, struct retro_task *task, struct reading *r,
+		      struct err *err)
 {
 	int64_t at = task->row.first_id;
 	struct corpus_part part;
 
-	while (corpus_snapshot_next(snapshot, &at, task->row.last_id, &part)) {
+	while (corpus_snapshot_next(r->snapshot, &at, task->row.last_id, &part)) {
 		if (part.segment && job->plan)
 			TRY(plan_segment(job, task, &part, r, err));
 		else
@@ -387,11 +422,13 @@ int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *
 	TRY(sql_reader_take(&r.conn, svc->db, err));
 	r.rows = mem_must_zalloc(READ_FILES * sizeof *r.rows);
 	snapshot = corpus_snapshot_take(svc);
-	rc = plan_range(job, task, snapshot, &r, err);
+	r.snapshot = snapshot;
+	rc = plan_range(job, task, &r, err);
 	corpus_snapshot_free(snapshot);
 	free(r.rows);
 	sql_reader_give(svc->db, r.conn);
 	if (rc == 0 && task->item_count)
-		qsort(task->items, task->item_count, sizeof *task->items, compare_places);
+		qsort_r(task->items, task->item_count, sizeof *task->items, compare_items,
+			retro_split_of(job));
 	return rc;
 }

@@ -34,10 +34,9 @@ void retro_child_bury(struct retro_worker *w)
 	scan_child_give(w->engine->svc->scan, child);
 }
 
-/* From here on an abort of the job ends what the child is at. false: it came before. */
-static bool child_show(struct scan_child *child, void *arg)
+bool retro_child_show(struct scan_child *child, void *worker)
 {
-	struct retro_worker *w = arg;
+	struct retro_worker *w = worker;
 	bool goes_on;
 
 	lock_take(&w->engine->lock);
@@ -47,8 +46,7 @@ static bool child_show(struct scan_child *child, void *arg)
 	return goes_on;
 }
 
-/* Of one that waits for a child. Its job stays while it is in it. */
-static bool child_is_wanted(void *arg)
+bool retro_child_is_wanted(void *arg)
 {
 	const struct retro_job *job = arg;
 
@@ -63,8 +61,9 @@ int retro_child(struct retro_worker *w, struct err *err)
 		retro_child_bury(w);
 	if (w->child)
 		return 0;
-	TRY(scan_child_take_while(&child, w->engine->svc->scan, child_is_wanted, w->job, err));
-	if (child_show(child, w))
+	TRY(scan_child_take_while(&child, w->engine->svc->scan, retro_child_is_wanted, w->job,
+				  err));
+	if (retro_child_show(child, w))
 		return 0;
 	scan_child_give(w->engine->svc->scan, child);
 	return err_set(err, ERR_CLOSED, "the job is over");
@@ -76,9 +75,9 @@ int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err
 	const struct ruleset_compile_ask ask = { .rules = str_of(job->text),
 						 .entity = STR("file"),
 						 .retrohunt = true,
-						 .wants_child = child_is_wanted,
+						 .wants_child = retro_child_is_wanted,
 						 .wants_arg = job,
-						 .show = child_show,
+						 .show = retro_child_show,
 						 .arg = w };
 	struct ruleset_compiled made = { 0 };
 	struct plan *plan;
@@ -221,6 +220,82 @@ void batch_count(struct batch *b, const struct batch_item *item, bool verified)
 	b->sum.verified_bytes += item->item->len;
 }
 
+/* ---- Sets in slots ---- */
+
+static struct scan_rules *set_rules(const struct batch *b, unsigned set)
+{
+	return set ? b->split->parts[set - 1].rules : b->job->rules;
+}
+
+/* What wants every part is scanned with all rules at once. */
+static uint8_t item_sets(const struct batch *b, const struct retro_item *item)
+{
+	unsigned sets = 0, parts = b->split ? b->split->part_count : 0;
+
+	for (unsigned i = 0; i < parts; i++)
+		sets |= b->split->parts[i].groups & item->groups ? 2u << i : 0;
+	REQUIRE(sets || !parts);
+	return (uint8_t)(sets == (2u << parts) - 2 ? 1 : sets);
+}
+
+uint16_t batch_slots(const struct batch *b, const struct batch_item *item)
+{
+	unsigned slots = 0;
+
+	for (unsigned set = 0; set <= RULE_PARTS_MAX; set++)
+		slots |= item->sets >> set & 1 ? 1u << b->slots[set] : 0;
+	return (uint16_t)slots;
+}
+
+/* A slot for rules that have none, but for those taken: Livehunt's stay as they are. */
+static unsigned slot_next(struct retro_worker *w, uint32_t taken)
+{
+	do {
+		w->slot_last++;
+		if (w->slot_last < SCAN_SLOTS_LIVE || w->slot_last >= SCAN_SLOTS)
+			w->slot_last = SCAN_SLOTS_LIVE;
+	} while (taken >> w->slot_last & 1);
+	return w->slot_last;
+}
+
+static int sets_load(struct batch *b, struct err *err)
+{
+	struct scan_child *child = b->w->child;
+	unsigned missing = b->sets;
+	uint32_t taken = 0;
+
+	for (unsigned set = 0; set <= RULE_PARTS_MAX; set++) {
+		for (unsigned slot = SCAN_SLOTS_LIVE; slot < SCAN_SLOTS && missing >> set & 1;
+		     slot++) {
+			if (scan_loaded(child, slot) != set_rules(b, set))
+				continue;
+			b->slots[set] = (uint8_t)slot;
+			taken |= 1u << slot;
+			missing &= ~(1u << set);
+		}
+	}
+	for (unsigned set = 0; set <= RULE_PARTS_MAX; set++) {
+		if (!(missing >> set & 1))
+			continue;
+		b->slots[set] = (uint8_t)slot_next(b->w, taken);
+		taken |= 1u << b->slots[set];
+		TRY(scan_load(child, b->slots[set], set_rules(b, set), err));
+	}
+	return 0;
+}
+
+/* The job's rule that was hit; NULL: the part has it for others' sake. */
+static const struct scan_rule *hit_rule(const struct batch *b, const struct scan_hit *hit)
+{
+	uint32_t rule = hit->rule;
+
+	for (unsigned set = 1; set <= RULE_PARTS_MAX; set++) {
+		if (b->sets >> set & 1 && b->slots[set] == hit->slot)
+			rule = b->split->parts[set - 1].own[hit->rule];
+	}
+	return rule == RETRO_NOT_OWN ? NULL : scan_rules_at(b->job->rules, rule);
+}
+
 /* ---- What matches ---- */
 
 static int flush_hits(struct batch *b, struct err *err)
@@ -234,11 +309,11 @@ static int flush_hits(struct batch *b, struct err *err)
 int batch_hit(struct batch *b, const struct batch_item *item, const struct scan_hit *hit,
 	      struct err *err)
 {
-	const struct scan_rule *rule = scan_rules_at(b->job->rules, hit->rule);
+	const struct scan_rule *rule = hit_rule(b, hit);
 	AUTO(buf_release) struct buf snippet = BUF_INIT(LIMIT_SNIPPET_BYTES);
 	const struct pack_locator at = { item->item->pack, item->item->offset, item->item->len };
 
-	if (rule->is_private)
+	if (!rule || rule->is_private)
 		return 0;
 	if (b->hit_count == b->hit_cap) {
 		size_t cap = b->hit_cap ? 2 * b->hit_cap : 32;
@@ -284,7 +359,7 @@ static int send_item(struct batch *b, struct batch_item *item, struct err *err)
 	if (!item->pack)
 		TRY(packs_get(b->w->engine->svc->packs, item->item->pack, &item->pack, err));
 	sample.fd = pack_file_fd(item->pack);
-	return scan_send(b->w->child, &sample, &item->facts, 1u << b->slot, err);
+	return scan_send(b->w->child, &sample, &item->facts, batch_slots(b, item), err);
 }
 
 /* Send what may go. false: the child is dead. */
@@ -365,31 +440,14 @@ static int batch_recv(struct batch *b, struct err *err)
 	return 0;
 }
 
-/* The slot that has these rules, or one to load them into: Livehunt's stay as they are. */
-static unsigned slot_of(struct retro_worker *w, const struct scan_rules *rules)
-{
-	for (unsigned slot = SCAN_SLOTS_LIVE; slot < SCAN_SLOTS; slot++) {
-		if (scan_loaded(w->child, slot) == rules)
-			return slot;
-	}
-	w->slot_last++;
-	if (w->slot_last < SCAN_SLOTS_LIVE || w->slot_last >= SCAN_SLOTS)
-		w->slot_last = SCAN_SLOTS_LIVE;
-	return w->slot_last;
-}
-
 /* *ret_harm: it was the rules that it failed on, or nobody knows of another reason. */
 static int child_ready(struct batch *b, bool *ret_harm, struct err *err)
 {
-	struct retro_job *job = b->job;
 	int rc;
 
 	*ret_harm = false;
 	TRY(retro_child(b->w, err)); /* that none starts says nothing of this job */
-	b->slot = slot_of(b->w, job->rules);
-	if (scan_loaded(b->w->child, b->slot) == job->rules)
-		return 0;
-	rc = scan_load(b->w->child, b->slot, job->rules, err);
+	rc = sets_load(b, err);
 	*ret_harm = rc != 0;
 	if (rc == 0)
 		b->load_failures = 0;
@@ -494,8 +552,13 @@ void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_ta
 			     .items = arena_must(arena, (to - from) * sizeof *b->items),
 			     .n = to - from,
 			     .alone = ALONE_NONE };
-	for (size_t i = 0; i < b->n; i++)
-		b->items[i] = (struct batch_item){ .item = &task->items[from + i] };
+	b->split = retro_split_ready(job);
+	for (size_t i = 0; i < b->n; i++) {
+		const struct retro_item *item = &task->items[from + i];
+
+		b->items[i] = (struct batch_item){ .item = item, .sets = item_sets(b, item) };
+		b->sets |= b->items[i].sets;
+	}
 	while ((rc = batch_load(b, &err)) != 0 && !batch_must_end(b)) {
 		log_event(LOG_WARN, "retrohunt_waits", LOG_Z("job", job->name),
 			  LOG_Z("error", err.msg));

@@ -406,7 +406,9 @@ int ruleset_compile(struct service *svc, const struct ruleset_compile_ask *ask, 
 {
 	AUTO(buf_release) struct buf said = BUF_INIT(MESSAGES_BYTES_MAX);
 	struct scan_compile_options options = { .retrohunt = ask->retrohunt,
-						.want_plan = ask->retrohunt,
+						.want_plan = ask->retrohunt && !ask->only_count,
+						.only = ask->only,
+						.only_count = ask->only_count,
 						.refuse_slow = true,
 						.warnings_max = RULESET_WARNINGS_MAX };
 	const struct scan_source source = { STR("default"), ask->rules }; /* as YARA calls it */

@@ -28,6 +28,9 @@ struct ruleset_compile_ask {
 	struct str entity;  /* "file", … */
 	bool retrohunt;     /* with what Retrohunt alone knows and forbids */
 	uint32_t rules_max; /* 0: LIMIT_RULES_PER_SET */
+	/* Not all rules, but these and what they need (see scan_compile_options); then no plan. */
+	const uint32_t *only;
+	uint32_t only_count;
 	/*
 	 * Not NULL: told which child is about to compile, so that another thread can cancel it,
 	 * and NULL after that. false: it shall not; the outcome is ERR_CLOSED.

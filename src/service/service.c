@@ -33,6 +33,7 @@ struct service_options service_options_default(const char *data)
 		.retrohunt_rules_max = 300,
 		.retrohunt_jobs_max = 10,
 		.retrohunt_matches_max = 10000,
+		.retrohunt_split_ms = 100,
 		.hunt_bytes_max = LIMIT_HUNT_BYTES,
 		.disk_reserve_bytes = 1ull << 30,
 		.scan_memory_max = 2ull << 30,

@@ -2,10 +2,12 @@
 
 import os
 import random
+from collections import Counter
 
 import pytest
+import yara_x
 
-from retrohunt import PATH, estimate, fill, matching, run
+from retrohunt import ENDLESS, PATH, begin, estimate, fill, look, matching, run, some_files, told
 from weirtest import Server, assert_error, marker, rules_for, wait_for
 
 
@@ -144,3 +146,82 @@ def test_an_estimate_of_what_is_not_indexed(make_server):
                              ({"rules": rules_for("xyzzy"), "corpus": "x"}, "Valid corpora"), ({}, '"rules" is required')):
         response = api.post(f"{PATH}/estimate", json={"data": {"type": "retrohunt_job", "attributes": attributes}})
         assert_error(response, 400, "InvalidArgumentError", text)
+
+
+# Rules that leave little, much and everything; each needs what others are, and a global one stands among them.
+OF_ALL_KINDS = """
+import "pe"
+import "math" // asked by one rule alone
+private rule base { strings: $a = "MARK" $b = "none_of_this" condition: any of them }
+rule selective : first second { meta: about = "base" condition: base and filesize > 10 }
+rule without { condition: not base and filesize < 3000 }
+rule everything { condition: math.entropy(0, filesize) > 1.0 }
+rule other { strings: $base = "OTHER" wide nocase condition: $base }
+rule both { strings: $a = { 4F 00 74 00 } condition: (selective or other) and everything and not $a }
+global rule in_size { condition: filesize < 60000 }
+rule odd { condition: filesize % 2 == 1 }
+private global rule in_size_too { condition: filesize > 5 }
+rule program { condition: pe.is_pe }
+rule of_no_file { strings: $a = "nothing has this" condition: $a }
+rule any_of_two { condition: 1 of (selective, other) }
+"""
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_rules_in_parts_find_what_they_find_together(make_server, split):
+    """Scanned in parts or as one set: the same as the wheel finds, each once, with its tags."""
+    lots = random.Random(5)
+    server = make_server("--index-seconds=0", "--index-segment-files-max=30", f"--retrohunt-split-ms={0 if split else 100}").start()
+    api = server.api(server.user("hunter"))
+    mark = marker()
+    rules = OF_ALL_KINDS.replace("MARK", mark)
+    needles = [b"", mark.encode(), "Other".encode("utf-16le"), mark.encode() + "OTHER".encode("utf-16le"), b"none_of_this"]
+    contents = [lots.randbytes(lots.choice([20, 2000, 2001, 50_000])) + needles[i % 5] + b"%d" % i for i in range(70)]
+    contents += [bytes(70_000) + mark.encode(), b"abc", b"MZ" + bytes(2000) + mark.encode()]
+    files = {api.hunt(content): content for content in contents}
+    wait_for(lambda: estimate(api, rules_for(mark))["not_indexed_files"] == 0, 60, "not all files are indexed")
+    late = lots.randbytes(3000) + mark.encode()
+    files[api.hunt(late)] = late  # it may be in no segment
+    scanner = yara_x.Scanner(yara_x.compile(rules))
+    wanted = sorted((sha, rule.identifier) for sha, content in files.items() for rule in scanner.scan(content).matching_rules)
+    job, attributes = run(api, rules)
+    assert sorted(told(api, job)) == wanted
+    assert {rule for _, rule in wanted} == {"selective", "without", "everything", "other", "both", "in_size", "odd", "any_of_two"}
+    assert attributes["num_matches"] == len(wanted) and attributes["num_matching_files"] == len({sha for sha, _ in wanted})
+    assert attributes["complete"] and attributes["progress"] == 100 and attributes["scanned_bytes"] == sum(map(len, contents + [late]))
+    assert sorted(matching(api, job)) == sorted({sha for sha, _ in wanted})
+    tags = [set(i["context_attributes"]["tags"]) for i in api.stream(filter=f"source_id:{job['id']} tag:first", limit=40)["data"]]
+    assert tags and all({"selective", "first", "second"} <= some for some in tags)
+    assert f"weir_retrohunt_split_total {int(split)}\n" in server.api().get("//metrics").text
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_rules_in_parts_that_ask_for_facts(make_server, split):
+    """Files are scanned one by one then; with their names all the same."""
+    server = make_server("--index-seconds=0", f"--retrohunt-split-ms={0 if split else 100}").start()
+    api = server.api(server.user("hunter"))
+    mark = marker()
+    named = api.upload(mark.encode() + b" with a name", "named.bin")
+    api.wait_analysis(named)
+    files = fill(api, mark, 4)
+    wait_for(lambda: estimate(api, rules_for(mark))["not_indexed_files"] == 0, 60, "not all files are indexed")
+    job, _ = run(api, f'rule named {{ condition: file_name contains "named" }} rule held {{ strings: $a = "{mark}" condition: $a }}')
+    by_rule = Counter(rule for _, rule in told(api, job))
+    assert by_rule == {"named": 1, "held": len(files) + 1}
+    assert f"weir_retrohunt_split_total {int(split)}\n" in server.api().get("//metrics").text
+
+
+def test_a_job_in_parts_is_aborted_and_deleted(make_server):
+    server = make_server("--index-seconds=0", "--retrohunt-split-ms=0").start()
+    api = server.api(server.user("hunter"))
+    some_files(api, 3)
+    wait_for(lambda: estimate(api, rules_for(marker()))["not_indexed_files"] == 0, 60, "not all files are indexed")
+    job = begin(api, f"rule endless {{ condition: {ENDLESS} }} rule other {{ strings: $a = \"{marker()}\" condition: $a }}")
+    wait_for(lambda: "weir_retrohunt_split_total 1\n" in server.api().get("//metrics").text, 60, "its rules are not in parts")
+    assert api.post(f"{PATH}/{job['id']}/abort").status_code == 200
+    wait_for(lambda: look(api, job)["status"] == "aborted", 10, "the job is not aborted")
+    assert api.delete(f"{PATH}/{job['id']}").status_code == 200
+    mark = marker()
+    files = fill(api, mark, 3)
+    job, attributes = run(api, rules_for(mark, 2))
+    assert set(matching(api, job)) == files and attributes["num_matches"] == 6

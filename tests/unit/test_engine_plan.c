@@ -31,6 +31,26 @@ static void test_the_header_counts_what_follows(void **state)
 	engine_buffer_free(&plan);
 }
 
+static void test_a_part_is_as_long_as_its_source(void **state)
+{
+	static const char source[] = "rule a { condition: true }\nrule b { condition: a }\n"
+				     "rule c { condition: true }";
+	const uint32_t rules[] = { 1 }, beyond[] = { 3 };
+	struct engine_buffer part;
+
+	(void)state;
+	assert_int_equal(engine_part(source, strlen(source), rules, 1, &part), ENGINE_OK);
+	assert_int_equal(part.len, strlen(source));
+	assert_memory_equal(part.data, source,
+			    strlen(source) - strlen("rule c { condition: true }"));
+	assert_int_equal(part.data[part.len - 1], ' ');
+	engine_buffer_free(&part);
+	assert_int_equal(engine_part(source, strlen(source), beyond, 1, &part), ENGINE_INVALID);
+	assert_int_equal(engine_part("rule a {", 8, rules, 0, &part), ENGINE_COMPILE);
+	assert_int_equal(engine_part(source, strlen(source), NULL, 1, &part), ENGINE_INVALID);
+	assert_int_equal(engine_part(source, strlen(source), rules, 1, NULL), ENGINE_INVALID);
+}
+
 static void test_a_source_without_rules_has_a_plan(void **state)
 {
 	struct engine_buffer plan;
@@ -111,6 +131,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_header_counts_what_follows),
+		cmocka_unit_test(test_a_part_is_as_long_as_its_source),
 		cmocka_unit_test(test_a_source_without_rules_has_a_plan),
 		cmocka_unit_test(test_what_does_not_parse_is_refused),
 		cmocka_unit_test(test_the_maxima_are_kept),

@@ -155,7 +155,7 @@ static const struct {
 	{ "string's zero", STRINGS_AT + 23, "\1", 1, "byte 70: not zero" },
 	{ "rule's name", RULES_AT, "\377", 1, "byte 120: beyond the text" },
 	{ "rule's code", RULES_AT + 8, "\377", 1, "byte 128: beyond the code" },
-	{ "rule's flags", RULES_AT + 16, "\4", 1, "byte 136: unknown flags" },
+	{ "rule's flags", RULES_AT + 16, "\10", 1, "byte 136: unknown flags" },
 	{ "rule's note", RULES_AT + 17, "\7", 1, "byte 137: unknown note" },
 	{ "rule's zero", RULES_AT + 18, "\1", 1, "byte 138: not zero" },
 	{ "run short", RUNS_AT + 4, "\3\0", 2, "byte 164: a run of 3 bytes" },

@@ -105,6 +105,71 @@ static void compile_slow_patterns(void **state)
 	scan_child_give(pool, child);
 }
 
+/* As the engine numbers them, with what they need; each is found as among all. */
+static void compile_some_rules_of_a_source(void **state)
+{
+	static const char text[] =
+		"import \"pe\"\n"
+		"rule unused { condition: pe.is_pe }\n"
+		"private rule base { strings: $a = \"foo\" condition: $a }\n"
+		"rule first { condition: base and filesize > 3 }\n"
+		"global rule every { condition: filesize < 10 }\n"
+		"rule second : tag { meta: m = 1 strings: $a = \"bar\" condition: $a }\n";
+	static const struct {
+		uint32_t only[2], n;
+		const char *names;
+		size_t hits; /* in "foo bar" */
+	} rows[] = {
+		{ { 2 }, 1, "base first every ", 2 },
+		{ { 4 }, 1, "every second ", 2 },
+		{ { 4, 2 }, 2, "base first every second ", 3 },
+		{ { 0 }, 1, "unused every ", 1 },
+	};
+	struct scan_child *child = take(pool);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct scan_source s = { STR("some.1"), str_of(text) };
+		struct scan_compile_options options = plain;
+		struct scan_rules *rules = NULL;
+		struct buf names = BUF_INIT(1000);
+		struct err err = { 0 };
+
+		options.only = rows[i].only;
+		options.only_count = rows[i].n;
+		if (scan_compile(child, &s, 1, &options, &rules, NULL, &err) != 0 || rules == NULL)
+			fail_msg("row %zu: %s", i, err.msg);
+		for (uint32_t r = 0; r < scan_rules_count(rules); r++)
+			buf_addf(&names, STR_FMT " ", STR_ARG(scan_rules_at(rules, r)->name));
+		assert_string_equal(names.p, rows[i].names);
+		buf_release(&names);
+		load(child, 0, rules);
+		scan_rules_unref(rules);
+		if (hits_with(child, "foo bar", &no_facts) != rows[i].hits)
+			fail_msg("row %zu: other hits", i);
+	}
+	assert_int_equal(scan_child_is_dead(child), false);
+	scan_child_give(pool, child);
+}
+
+static void a_rule_that_is_not_there_cannot_be_taken_out(void **state)
+{
+	struct scan_child *child = take(pool);
+	struct scan_source s = { STR("some.1"), STR("rule a { condition: true }") };
+	struct scan_compile_options options = plain;
+	const uint32_t only = 1;
+	struct scan_rules *rules = NULL;
+	struct err err = { 0 };
+
+	(void)state;
+	options.only = &only;
+	options.only_count = 1;
+	assert_int_equal(scan_compile(child, &s, 1, &options, &rules, NULL, &err), -ERR_INVALID);
+	assert_null(rules);
+	assert_false(scan_child_is_dead(child));
+	scan_child_give(pool, child);
+}
+
 static void compile_deep_rules_in_the_sandbox(void **state)
 {
 	/* 2,000 levels need a large stack, and there are no new threads in there. */
@@ -548,6 +613,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(compile_tells_every_rule),
 		cmocka_unit_test(compile_refuses_with_messages),
 		cmocka_unit_test(compile_slow_patterns),
+		cmocka_unit_test(compile_some_rules_of_a_source),
+		cmocka_unit_test(a_rule_that_is_not_there_cannot_be_taken_out),
 		cmocka_unit_test(compile_deep_rules_in_the_sandbox),
 		cmocka_unit_test(scan_reports_offsets_of_both_slots),
 		cmocka_unit_test(scan_in_pipeline),

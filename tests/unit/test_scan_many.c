@@ -136,17 +136,17 @@ static void each_item_gets_its_own_sets(void **state)
 		    "rule large { strings: $x = \"foo\" condition: filesize > 1MB and $x }");
 	file_add_z(&f, "foo bar foo", 1 << 2);
 	file_add_z(&f, "foo bar foo", 1 << 5);
-	file_add_z(&f, "foo bar foo", 1 << 2 | 1 << 5 | 1 << 9);
+	file_add_z(&f, "foo bar foo", 1 << 2 | 1 << 5 | 1 << 15);
 	file_add_z(&f, "bar", 1 << 2 | 1 << 5);
-	file_add_z(&f, "", 1 << 9);
+	file_add_z(&f, "", 1 << 15);
 	memcpy(large + LARGE - 3, "foo", 3);
-	file_add(&f, large, LARGE, 1 << 2 | 1 << 9);
+	file_add(&f, large, LARGE, 1 << 2 | 1 << 15);
 	file_add_z(&f, "foo", 0);
 	file_add_z(&f, "foo", 1 << 2);
 	send_items(child, f.fd, f.items, f.n);
 	close(f.fd); /* it travels by itself */
 	expect_story(child, f.n,
-		     "0/2/0@0,8 1/5/1@4 2/2/0@0,8 2/5/1@4 4/9/0 5/2/0@3145725 5/9/1@3145725 "
+		     "0/2/0@0,8 1/5/1@4 2/2/0@0,8 2/5/1@4 4/15/0 5/2/0@3145725 5/15/1@3145725 "
 		     "7/2/0@0 .");
 	scan_child_give(pool, child);
 	free(large);

@@ -35,6 +35,7 @@ use yara_x_parser::ast::{Ident, Item, Pattern, Rule, RuleFlags, WithSpan, AST};
 
 use crate::depth;
 use crate::ffi::{self, fail, Answer, Buffer, Code};
+use crate::part::Outline;
 use condition::Conditions;
 use head::Head;
 use need::Need;
@@ -62,6 +63,8 @@ const NODES_MAX: usize = 50_000;
 
 const RULE_PRIVATE: u8 = 1;
 const RULE_GLOBAL: u8 = 2;
+/// It, or a rule it needs, asks a module that goes through the sample.
+const RULE_PARSES: u8 = 4;
 
 /// The patterns of one rule.
 struct Patterns<'a> {
@@ -72,7 +75,7 @@ struct Patterns<'a> {
     first: u32,
 }
 
-fn plan_tree(text: &str, ast: &AST) -> Answer<Vec<u8>> {
+fn plan_tree(text: &str, ast: &AST, outline: &Outline) -> Answer<Vec<u8>> {
     let rules: Vec<&Rule> = ast.rules().collect();
     if rules.len() > RULES_MAX {
         return fail(Code::Invalid, format!("more than {RULES_MAX} rules"));
@@ -103,8 +106,13 @@ fn plan_tree(text: &str, ast: &AST) -> Answer<Vec<u8>> {
         });
     }
     let needs = rule_needs(text, &rules, &patterns, &notes);
-    for ((rule, need), patterns) in rules.iter().zip(&needs).zip(&patterns) {
+    let parsing = outline.parsing();
+    for (i, rule) in rules.iter().enumerate() {
+        let (need, patterns) = (&needs[i], &patterns[i]);
         let mut flags = 0;
+        if parsing.get(i) == Some(&true) {
+            flags |= RULE_PARSES;
+        }
         if rule.flags.contains(RuleFlags::Private) {
             flags |= RULE_PRIVATE;
         }
@@ -206,7 +214,7 @@ pub fn plan(source: &[u8]) -> Answer<Vec<u8>> {
         if ast.items().any(|item| matches!(item, Item::Include(_))) {
             return fail(Code::Compile, "includes are not accepted");
         }
-        plan_tree(text, &ast)
+        plan_tree(text, &ast, &Outline::of(text)?)
     };
     if !depth::may_be_deep(text) {
         return run();

@@ -34,7 +34,8 @@ enum {
 
 enum plan_rule_flag {
 	PLAN_RULE_PRIVATE = 1,
-	PLAN_RULE_GLOBAL = 2
+	PLAN_RULE_GLOBAL = 2,
+	PLAN_RULE_PARSES = 4 /* it asks a module that goes through the sample */
 };
 
 /* Why a string or a rule narrows nothing. */

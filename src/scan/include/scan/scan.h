@@ -144,12 +144,21 @@ struct str scan_rules_plan(const struct scan_rules *r);
  * ERR_TOO_LARGE: more sources than any child gets; ERR_INVALID: an empty or
  * repeated namespace.
  */
+enum {
+	SCAN_ONLY_MAX = 65536
+};
 struct scan_compile_options {
 	enum scan_entity entity;
 	bool retrohunt;
 	bool refuse_slow;
 	uint32_t warnings_max;
-	bool want_plan;      /* of one source; see scan_rules_plan */
+	bool want_plan; /* of one source; see scan_rules_plan */
+	/*
+	 * Of one source that compiles: these of its rules alone, with what they need to match as
+	 * they do among all (engine_part). 0: all. At most SCAN_ONLY_MAX.
+	 */
+	const uint32_t *only;
+	uint32_t only_count;
 	uint32_t timeout_ms; /* 0: the pool's compile_timeout_ms */
 };
 MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *sources, size_t n,
@@ -160,7 +169,7 @@ MUST_USE int scan_compile(struct scan_child *child, const struct scan_source *so
 
 enum {
 	/* Sets that a child holds. The first two are Livehunt's, so that they stay loaded. */
-	SCAN_SLOTS = 10,
+	SCAN_SLOTS = 16,
 	SCAN_SLOTS_LIVE = 2,
 	SCAN_LIVE_SLOTS = (1 << SCAN_SLOTS_LIVE) - 1,
 	SCAN_ALL_SLOTS = (1 << SCAN_SLOTS) - 1,

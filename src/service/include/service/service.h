@@ -34,6 +34,7 @@ struct service_options {
 	uint32_t retrohunt_rules_max;   /* of a job */
 	uint32_t retrohunt_jobs_max;    /* running at a time, of a user */
 	uint64_t retrohunt_matches_max; /* of a job: then it ends */
+	uint32_t retrohunt_split_ms;    /* cheaper jobs are scanned with one set; 0: none is */
 	uint64_t hunt_bytes_max;        /* larger files complete unhunted, with the reason */
 	uint64_t disk_reserve_bytes;
 	uint64_t scan_memory_max;
