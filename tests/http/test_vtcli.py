@@ -78,6 +78,13 @@ def test_init_writes_the_key_and_the_relationships(vt):
         assert relationship in help_text, help_text
 
 
+def test_the_host_is_a_variable_or_in_the_file(vt):
+    env = {"VTCLI_HOST": vt.base, "VTCLI_APIKEY": vt.key}
+    assert foreign.run([vt.binary, "hunting", "ruleset", "list"], vt.home, env=env).returncode == 0
+    (vt.home / ".vt.toml").write_text(f'apikey="{vt.key}"\nhost="{vt.base}"\n')
+    assert foreign.run([vt.binary, "hunting", "ruleset", "list"], vt.home).returncode == 0
+
+
 def test_meta(vt):
     meta = vt("meta")
     assert "relationships:" in meta and "engines:" in meta
