@@ -24,15 +24,6 @@ typedef uint64_t vec_portable __attribute__((aligned(1), may_alias));
 #define BYTES_EACH 8
 #define BYTES_BITS(p, bit) eight_bits(p, bit)
 #include "row_kernel_body.h"
-#undef KERNEL_NAME
-#undef NAME
-#undef TARGET
-#undef VEC
-#undef VEC_ANY
-#undef VEC_OUTSIDE
-#undef VEC_DIFFERS
-#undef BYTES_EACH
-#undef BYTES_BITS
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -57,15 +48,6 @@ typedef uint64_t vec_avx512 VECTOR(64);
 							 _mm_cvtsi32_si128(7 - (int)(bit))))
 #define VEC_DIFFERS(a, b) (SIGNS(_mm256_cmpeq_epi64((__m256i)(a), (__m256i)(b))) ^ 0xf)
 #include "row_kernel_body.h"
-#undef KERNEL_NAME
-#undef NAME
-#undef TARGET
-#undef VEC
-#undef VEC_ANY
-#undef VEC_OUTSIDE
-#undef VEC_DIFFERS
-#undef BYTES_EACH
-#undef BYTES_BITS
 
 #define KERNEL_NAME "avx512"
 #define NAME(x) avx512_##x

@@ -225,3 +225,14 @@ static const struct row_kernel NAME(kernel) = {
 	KERNEL_NAME, NAME(and_rows), NAME(lines),   NAME(both),  NAME(without),   NAME(join),
 	NAME(count), NAME(at_least), NAME(between), NAME(pairs), NAME(byte_bits), NAME(sum),
 };
+
+/* The next has its own. */
+#undef KERNEL_NAME
+#undef NAME
+#undef TARGET
+#undef VEC
+#undef VEC_ANY
+#undef VEC_OUTSIDE
+#undef VEC_DIFFERS
+#undef BYTES_EACH
+#undef BYTES_BITS

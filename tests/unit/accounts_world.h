@@ -131,4 +131,20 @@ static inline int64_t world_i64(struct world *w, const char *text)
 	buf_release(&out);
 	return value;
 }
+
+/* For cmocka: an open world for each test. */
+static inline int world_setup(void **state)
+{
+	struct world *w = world_new();
+
+	world_open(w);
+	*state = w;
+	return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+	world_free(*state);
+	return 0;
+}
 #endif

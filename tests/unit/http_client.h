@@ -19,6 +19,17 @@ enum {
 	CLIENT_WAIT_MS = 30 * 1000
 };
 
+/* Wait for something the server is about to do, without a fixed time. */
+#define WAIT_FOR(cond)                                                                             \
+	do {                                                                                       \
+		int waited_ = 0;                                                                   \
+		while (!(cond)) {                                                                  \
+			if (++waited_ > CLIENT_WAIT_MS)                                            \
+				fail_msg("never came: %s", #cond);                                 \
+			poll(NULL, 0, 1);                                                          \
+		}                                                                                  \
+	} while (0)
+
 struct client {
 	int fd;
 	struct buf in;

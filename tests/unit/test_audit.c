@@ -5,21 +5,6 @@
 #include "service/audit.h"
 #include "service_internal.h"
 
-static int setup(void **state)
-{
-	struct world *w = world_new();
-
-	world_open(w);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
 static const struct audit_by here = { .address = "192.0.2.7", .request_id = "00112233aabbccdd" };
 
 static int note(struct world *w, unsigned number)
@@ -256,7 +241,7 @@ static void old_lines_go(void **state)
 	buf_release(&out);
 }
 
-#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, world_setup, world_teardown)
 
 int main(int argc, char **argv)
 {

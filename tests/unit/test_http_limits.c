@@ -70,17 +70,6 @@ static void start_with(struct http_server_options o)
 	port = http_server_port(server);
 }
 
-/* Wait for something the server is about to do, without a fixed time. */
-#define WAIT_FOR(cond)                                                                             \
-	do {                                                                                       \
-		int waited_ = 0;                                                                   \
-		while (!(cond)) {                                                                  \
-			if (++waited_ > CLIENT_WAIT_MS)                                            \
-				fail_msg("never came: %s", #cond);                                 \
-			poll(NULL, 0, 1);                                                          \
-		}                                                                                  \
-	} while (0)
-
 /* ---- no requests ---- */
 
 static const struct refused_row {

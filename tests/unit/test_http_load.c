@@ -150,17 +150,6 @@ static void stop(uint32_t grace_ms)
 	assert_int_equal(metric_get(METRIC_http_connections), 0);
 }
 
-/* Wait for something the server is about to do, without a fixed time. */
-#define WAIT_FOR(cond)                                                                             \
-	do {                                                                                       \
-		int waited_ = 0;                                                                   \
-		while (!(cond)) {                                                                  \
-			if (++waited_ > CLIENT_WAIT_MS)                                            \
-				fail_msg("never came: %s", #cond);                                 \
-			poll(NULL, 0, 1);                                                          \
-		}                                                                                  \
-	} while (0)
-
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
 static void test_async_1000(void **state)

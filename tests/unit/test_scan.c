@@ -2,12 +2,10 @@
  * Compile, scan and identify through real scan children: this program is its own
  * child (`test_scan scan-child`).
  */
-#include "scan_fixture.h"
+#include "scan_group.h"
 #include "scan/filetype.h"
 #include "scan/vt_data.h"
 #include "unit.h"
-
-static struct scan_pool *pool; /* of the group; tests that need other limits open their own */
 
 /* ---- Compile ---- */
 
@@ -591,22 +589,6 @@ static void identify_made_up_files(void **state)
 	scan_child_give(pool, child);
 }
 
-static int open_group(void **state)
-{
-	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
-
-	(void)state;
-	pool = open_pool(&options);
-	return 0;
-}
-
-static int close_group(void **state)
-{
-	(void)state;
-	scan_pool_close(pool);
-	return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -628,7 +610,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(identify_made_up_files),
 	};
 
-	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)
-		return scan_child_main();
+	SCAN_CHILD(argc, argv);
 	return cmocka_run_group_tests(tests, open_group, close_group);
 }

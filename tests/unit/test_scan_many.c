@@ -2,12 +2,10 @@
  * Many samples in one message. This program is its own child (`test_scan_many
  * scan-child`).
  */
-#include "scan_fixture.h"
+#include "scan_group.h"
 #include <sched.h>
 #include "scan/many.h"
 #include "pack_world.h"
-
-static struct scan_pool *pool; /* of the group; tests that need other limits open their own */
 
 enum {
 	LARGE = 3 << 20 /* far above what is copied */
@@ -558,22 +556,6 @@ static void a_child_killed_before_suspects_all(void **state)
 	close(f.fd);
 }
 
-static int open_group(void **state)
-{
-	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
-
-	(void)state;
-	pool = open_pool(&options);
-	return 0;
-}
-
-static int close_group(void **state)
-{
-	(void)state;
-	scan_pool_close(pool);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -591,7 +573,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_child_killed_before_suspects_all),
 	};
 
-	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)
-		return scan_child_main();
+	SCAN_CHILD(argc, argv);
 	return cmocka_run_group_tests(tests, open_group, close_group);
 }

@@ -2,9 +2,7 @@
  * What kills scan children, and what the pool does about it. This program is its
  * own child (`test_scan_pool scan-child`).
  */
-#include "scan_fixture.h"
-
-static struct scan_pool *pool; /* of the group; tests that need other limits open their own */
+#include "scan_group.h"
 
 static void compile_that_takes_too_long(void **state)
 {
@@ -334,22 +332,6 @@ static void nothing_is_left_behind(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
-static int open_group(void **state)
-{
-	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
-
-	(void)state;
-	pool = open_pool(&options);
-	return 0;
-}
-
-static int close_group(void **state)
-{
-	(void)state;
-	scan_pool_close(pool);
-	return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : -1;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,7 +348,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nothing_is_left_behind),
 	};
 
-	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)
-		return scan_child_main();
+	SCAN_CHILD(argc, argv);
 	return cmocka_run_group_tests(tests, open_group, close_group);
 }

@@ -2,14 +2,12 @@
  * Containers of every kind opened in real, confined children: what is told, what is
  * cut, and that nothing hostile does more than damage itself.
  */
-#include "scan_fixture.h"
+#include "scan_group.h"
 #include "archive_fixture.h"
 #include "scan/container.h"
 #include "scan/unpack.h"
 
 #define ROWS(a) (sizeof(a) / sizeof((a)[0]))
-
-static struct scan_pool *pool;
 
 /* What came out: a line for each entry, "KIND name bytes-or-count END\n". */
 struct told {
@@ -502,22 +500,6 @@ static void a_million_entries_are_cut(void **state)
 	close(fd);
 }
 
-static int open_group(void **state)
-{
-	struct scan_pool_options options = SCAN_POOL_OPTIONS_DEFAULT;
-
-	(void)state;
-	pool = open_pool(&options);
-	return 0;
-}
-
-static int close_group(void **state)
-{
-	(void)state;
-	scan_pool_close(pool);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,7 +515,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_million_entries_are_cut),
 	};
 
-	if (argc == 2 && strcmp(argv[1], "scan-child") == 0)
-		return scan_child_main();
+	SCAN_CHILD(argc, argv);
 	return cmocka_run_group_tests(tests, open_group, close_group);
 }

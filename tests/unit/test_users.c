@@ -7,21 +7,6 @@
 #include "base/hex.h"
 #include "service_internal.h"
 
-static int setup(void **state)
-{
-	struct world *w = world_new();
-
-	world_open(w);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
 static void add(struct world *w, const char *name, char key[USER_KEY_CHARS + 1])
 {
 	struct err err;
@@ -562,7 +547,7 @@ static void accounts_outlive_a_restart(void **state)
 	CHECK_OK(login(w, key, &err), &err);
 }
 
-#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, world_setup, world_teardown)
 
 int main(int argc, char **argv)
 {
