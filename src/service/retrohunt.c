@@ -355,6 +355,8 @@ static int stop_job(struct service *svc, int64_t owner_id, struct str name,
 	if (s.stops && !retro_cancel(svc, s.id)) {
 		s.req = (struct write_req){ .apply = stop_end_apply, .lane = LANE_API };
 		TRY(writer_call(svc->writer, &s.req, err));
+	} else if (s.stops) {
+		retro_end_idle(svc, s.id); /* workers may be at others' jobs for long */
 	}
 	if (deletes)
 		background_wake(svc);

@@ -11,7 +11,6 @@ enum {
 	REST_MS = 200,  /* between tries at what failed */
 	YIELD_MS = 10,  /* … and between looks whether Livehunt still has clients waiting */
 	YIELD_MAX = 50, /* looks in a row: half a second, then a batch goes on beside it */
-	LOAD_ARENA_MAX = 4 << 20, /* a row with 1 MB of rules */
 };
 
 #define RATE_FADES 0.98 /* for each batch: fifty of them count */
@@ -238,20 +237,21 @@ static void unlink_job(struct retrohunt *e, struct retro_job *job)
 	while (*at != job)
 		at = &(*at)->next;
 	*at = job->next;
+	for (struct retro_task *t = job->tasks; t; t = t->next)
+		retro_items_keep(job, t, 0);
 	e->job_count--;
 	metric_set(METRIC_retrohunt_jobs_running, (int64_t)e->job_count);
 	if (!e->jobs)
 		cond_broadcast(&e->idle);
 }
 
-static void worker_leave(struct retro_worker *w, int64_t us)
+/* Somebody is not in it any more; the last one frees it when it is over. */
+static void job_leave(struct retro_job *job, int64_t us)
 {
-	struct retrohunt *e = w->engine;
-	struct retro_job *job = w->job;
+	struct retrohunt *e = job->engine;
 	bool gone;
 
 	lock_take(&e->lock);
-	w->job = NULL;
 	job->busy--;
 	job->used_us += (uint64_t)us;
 	gone = job->over && !job->busy;
@@ -263,6 +263,16 @@ static void worker_leave(struct retro_worker *w, int64_t us)
 		job_free(job);
 }
 
+static void worker_leave(struct retro_worker *w, int64_t us)
+{
+	struct retro_job *job = w->job;
+
+	lock_take(&w->engine->lock);
+	w->job = NULL;
+	lock_drop(&w->engine->lock);
+	job_leave(job, us);
+}
+
 /* ---- The steps ---- */
 
 static void run_compile(struct retro_worker *w, struct retro_job *job)
@@ -270,12 +280,14 @@ static void run_compile(struct retro_worker *w, struct retro_job *job)
 	struct err err;
 	int rc = retro_compile(w, job, &err);
 
-	if (rc == -ERR_INVALID)
-		retro_give_up(job, "scanner_failures", err.msg);
-	else if (rc && !job->stop && !retro_is_stopping(w->engine)) {
+	if (rc && !job->stop && !retro_is_stopping(w->engine)) {
 		log_event(LOG_WARN, "retrohunt_compile_failed", LOG_Z("job", job->name),
 			  LOG_Z("error", err.msg));
-		retro_rest(w->engine);
+		job->compile_failures += rc == -ERR_DIED || rc == -ERR_TIMEOUT;
+		if (rc == -ERR_INVALID || job->compile_failures == RETRO_COMPILES_MAX)
+			retro_give_up(job, "scanner_failures", err.msg);
+		else
+			retro_rest(w->engine);
 	}
 	lock_take(&w->engine->lock);
 	job->compiling = false;
@@ -333,6 +345,8 @@ static void task_unlink(struct retro_job *job, struct retro_task *task)
 	while (*at != task)
 		at = &(*at)->next;
 	*at = task->next;
+	retro_items_keep(job, task, 0);
+	cond_broadcast(&job->engine->work);
 }
 
 /* Commit the end of a task of which nothing is left to verify. */
@@ -374,6 +388,7 @@ static void run_plan(struct retro_worker *w, struct retro_job *job, struct retro
 	}
 	lock_take(&e->lock);
 	task->state = rc ? RETRO_CLAIMED : RETRO_PLANNED;
+	retro_items_keep(job, task, task->item_count * sizeof *task->items);
 	empty = rc == 0 && task->item_count == 0;
 	if (rc == 0)
 		done_add(&job->done, &task->done);
@@ -398,21 +413,42 @@ static void run_verify(struct retro_worker *w, struct retro_job *job, const stru
 		task_end(w, job, s->task);
 }
 
-static void run_end(struct retro_worker *w, struct retro_job *job)
+/* false: it is to be tried again. */
+static bool run_end(struct retro_job *job)
 {
+	struct retrohunt *e = job->engine;
 	struct err err;
 	int rc = retro_end(job, &err);
 
-	if (rc && rc != -ERR_CLOSED) {
+	if (rc && rc != -ERR_CLOSED)
 		log_event(LOG_WARN, "retrohunt_end_failed", LOG_Z("job", job->name),
 			  LOG_Z("error", err.msg));
-		retro_rest(w->engine);
-	}
-	lock_take(&w->engine->lock);
+	lock_take(&e->lock);
 	job->ending = false;
-	lock_drop(&w->engine->lock);
+	lock_drop(&e->lock);
 	if (rc == 0)
 		job_is_over(job);
+	return rc == 0 || rc == -ERR_CLOSED;
+}
+
+void retro_end_idle(struct service *svc, int64_t job_id)
+{
+	struct retrohunt *e = svc->retrohunt;
+	struct retro_job *job;
+	bool idle;
+
+	lock_take(&e->lock);
+	job = job_find(e, job_id);
+	idle = job && job->stop && !job->busy && !job->ending && !job->over && !e->stopping;
+	if (idle) {
+		job->ending = true;
+		job->busy++;
+	}
+	lock_drop(&e->lock);
+	if (!idle)
+		return; /* who is in it ends it */
+	(void)run_end(job);
+	job_leave(job, 0);
 }
 
 /* Clients who wait for Livehunt go first, for a while. */
@@ -456,7 +492,8 @@ static void worker_run(void *arg)
 			run_verify(w, job, &s);
 			break;
 		case STEP_END:
-			run_end(w, job);
+			if (!run_end(job))
+				retro_rest(w->engine);
 			break;
 		case STEP_NONE:
 			break;
@@ -479,36 +516,6 @@ void retrohunt_drain(struct service *svc)
 }
 
 /* ---- Life ---- */
-
-struct release_req {
-	struct write_req req;
-};
-
-static int release_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
-{
-	(void)req;
-	return retrohunt_tasks_release(conn, err);
-}
-
-/* What was under way when the last process ended. */
-static int jobs_load(struct service *svc, struct sql_conn *conn, struct err *err)
-{
-	int64_t ids[64], after = 0;
-	size_t n;
-
-	do {
-		TRY(retrohunt_open_ids(conn, after, ids, sizeof ids / sizeof ids[0], &n, err));
-		for (size_t i = 0; i < n; i++) {
-			AUTO(arena_drop) struct arena *arena = arena_new("job", LOAD_ARENA_MAX);
-			struct retrohunt_row row;
-
-			TRY(retrohunt_row_by_id(conn, ids[i], arena, &row, err));
-			retro_admit(svc, &row, NULL, NULL);
-			after = ids[i];
-		}
-	} while (n == sizeof ids / sizeof ids[0]);
-	return 0;
-}
 
 unsigned retrohunt_workers(const struct service_options *options)
 {
@@ -534,10 +541,7 @@ static int workers_start(struct retrohunt *e, unsigned n, struct err *err)
 
 int retrohunt_start(struct service *svc, struct err *err)
 {
-	struct release_req release = { .req = { .apply = release_apply, .lane = LANE_API } };
 	struct retrohunt *e = mem_must_zalloc(sizeof *e);
-	struct sql_conn *conn;
-	int rc;
 
 	e->svc = svc;
 	lock_init(&e->lock, LOCK_RETROHUNT);
@@ -546,12 +550,8 @@ int retrohunt_start(struct service *svc, struct err *err)
 	svc->retrohunt = e;
 	if (!retrohunt_workers(&svc->options))
 		return 0;
-	TRY(writer_call(svc->writer, &release.req, err));
 	TRY(workers_start(e, retrohunt_workers(&svc->options), err));
-	TRY(sql_reader_take(&conn, svc->db, err));
-	rc = jobs_load(svc, conn, err);
-	sql_reader_give(svc->db, conn);
-	return rc;
+	return retro_restart(svc, err);
 }
 
 void retrohunt_cancel(struct service *svc)

@@ -30,13 +30,21 @@
  *                         after a restart      task by task      limit, abort, harm
  */
 enum {
-	RETRO_CLAIM_MAX = 4,     /* tasks claimed in one transaction */
-	RETRO_LEASE_S = 3600,    /* one process owns the folder: leases end with it */
-	RETRO_JOBS_MAX = 1000,   /* open ones, of all users together */
-	RETRO_HARM_MAX = 100,    /* files that may harm a scanner before the job gives up */
+	RETRO_CLAIM_MAX = 4,   /* tasks claimed in one transaction */
+	RETRO_LEASE_S = 3600,  /* one process owns the folder: leases end with it */
+	RETRO_JOBS_MAX = 1000, /* open ones, of all users together */
+	RETRO_HARM_MAX = 100,  /* files that may harm a scanner before the job gives up */
+	/* Compiles of an accepted job's rules that may take too long, each has twice as much time,
+	 * or end with the child's death. */
+	RETRO_COMPILES_MAX = 5,
 	RETRO_LOADS_MAX = 10,    /* children in a row that may fail to load a job's rules: 2 s */
 	RETRO_SKIPS_KEPT = 1000, /* files named as skipped of one task; more are counted */
 	RETRO_BATCH_FACTS = 64,  /* files of a batch whose facts are in memory with it */
+	/*
+	 * Of candidates of all jobs together, planned and not verified yet. A plan that may need
+	 * more waits until others are through; one that is alone may have it.
+	 */
+	RETRO_ITEMS_BYTES_MAX = 256 << 20,
 	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */
 };
 
@@ -66,6 +74,7 @@ struct retro_task {
 	struct retrohunt_task_row row;
 	enum retro_task_state state;
 	struct retro_item *items; /* owned; those that only rules without a hold want last */
+	uint64_t items_bytes;     /* that they take, or may take while they are planned */
 	size_t item_count;
 	size_t item_next; /* those before are given out … */
 	unsigned out;     /* … in so many batches under way */
@@ -98,6 +107,7 @@ struct retro_job {
 	bool is_measured;          /* it is known whether parts may pay (retrohunt_split.h) */
 	struct retro_split *split; /* NULL: not yet, or they do not; owned */
 	bool compiling, claiming, ending;
+	unsigned compile_failures;  /* whoever compiles counts them */
 	bool more;                  /* there may be unclaimed tasks */
 	struct retro_task *tasks;   /* claimed ones, in order */
 	unsigned busy;              /* workers in it */
@@ -129,6 +139,7 @@ struct retrohunt {
 	/* under the lock */
 	struct retro_job *jobs;
 	size_t job_count;
+	uint64_t items_bytes;       /* of all tasks */
 	double rate_bytes, rate_us; /* of batches, older ones fading */
 	bool stopping;
 	unsigned worker_count;
@@ -153,6 +164,8 @@ void retro_admit(struct service *svc, const struct retrohunt_row *row, struct sc
 bool retro_has_room(struct service *svc);
 /* It was aborted or deleted: stop what is under way. false: nothing of it is. */
 bool retro_cancel(struct service *svc, int64_t job_id);
+/* End one that was aborted or deleted and that nobody is in, without a worker. */
+void retro_end_idle(struct service *svc, int64_t job_id);
 /* Give up, with a reason for its owner. */
 void retro_give_up(struct retro_job *job, const char *reason, const char *error);
 bool retro_is_stopping(struct retrohunt *e);
@@ -168,6 +181,10 @@ struct retro_live {
 	int64_t begun_us, begun_bytes;
 };
 bool retro_live(struct service *svc, int64_t job_id, struct retro_live *ret);
+
+/* ---- retrohunt_restart.c ---- */
+/* Admit the jobs that are not over. Before anybody can make another. */
+MUST_USE int retro_restart(struct service *svc, struct err *err);
 
 /* ---- retrohunt.c ---- */
 /* Check every member and copy it into the arena, but `by`. ERR_INVALID. */
@@ -191,6 +208,13 @@ MUST_USE int retro_tasks_make(struct sql_conn *conn, int64_t job_id, struct str 
 struct plan *retro_plan_of(const struct scan_rules *rules);
 /* Fill task->items, skips and done with what its range holds. */
 MUST_USE int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *err);
+/*
+ * Memory for what a plan of the task may leave, of what all jobs may have together; it is put
+ * aside until retro_items_keep says what was taken. Under the lock.
+ */
+bool retro_items_fit(const struct retro_job *job, const struct retro_task *task);
+void retro_items_reserve(struct retro_job *job, struct retro_task *task);
+void retro_items_keep(struct retro_job *job, struct retro_task *task, uint64_t bytes);
 /* Note that a file is not scanned. `is_failure`: it should have been. Under the lock, or alone. */
 void retro_task_skip(struct retro_task *task, int64_t file_id, const char *reason, bool is_failure);
 /* The same for a failure, told of the job, too. Takes the lock. */
@@ -245,8 +269,7 @@ struct retro_hit {
 	struct str snippet;
 };
 enum {
-	RETRO_STEP_HITS = 256 /* files that matches are told on in one request to the writer: some
-				 20 ms of it */
+	RETRO_STEP_HITS = 256 /* places that matches are told on in one request to the writer */
 };
 /*
  * Commit these hits of a task; with `ends`, the task's end in the same transaction.

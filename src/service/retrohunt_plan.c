@@ -151,18 +151,76 @@ static void decide(struct retro_task *task, uint64_t size)
 	task->done.bytes += (int64_t)size;
 }
 
+/* ---- Candidates ---- */
+
+/*
+ * Every file of the range, once as the index's answer and once as an item; a list that grows
+ * by doubling takes no more than both.
+ */
+static uint64_t items_bytes_at_most(const struct retro_job *job, const struct retro_task *task)
+{
+	uint64_t files = (uint64_t)(task->row.last_id - task->row.first_id + 1);
+
+	if (files > (uint64_t)job->files)
+		files = (uint64_t)job->files;
+	return files * (sizeof(struct retro_item) + sizeof(struct query_candidate) + 8);
+}
+
+bool retro_items_fit(const struct retro_job *job, const struct retro_task *task)
+{
+	const struct retrohunt *e = job->engine;
+
+	return !e->items_bytes ||
+	       e->items_bytes + items_bytes_at_most(job, task) <= RETRO_ITEMS_BYTES_MAX;
+}
+
+void retro_items_keep(struct retro_job *job, struct retro_task *task, uint64_t bytes)
+{
+	struct retrohunt *e = job->engine;
+
+	REQUIRE(e->items_bytes >= task->items_bytes);
+	e->items_bytes += bytes - task->items_bytes;
+	task->items_bytes = bytes;
+}
+
+void retro_items_reserve(struct retro_job *job, struct retro_task *task)
+{
+	retro_items_keep(job, task, items_bytes_at_most(job, task));
+}
+
+static int items_room(struct retro_task *task, size_t *cap, size_t room, struct err *err)
+{
+	struct retro_item *moved;
+
+	if (room <= *cap)
+		return 0;
+	moved = realloc(task->items, room * sizeof *moved);
+	if (!moved)
+		return err_set(err, ERR_NO_MEMORY, "a list of %zu files", room);
+	task->items = moved;
+	*cap = room;
+	return 0;
+}
+
+/* What is left of it is kept until all of it is verified. */
+static void items_trim(struct retro_task *task)
+{
+	struct retro_item *moved;
+
+	if (!task->item_count) {
+		free(STEAL(task->items));
+		return;
+	}
+	moved = realloc(task->items, task->item_count * sizeof *moved);
+	if (moved)
+		task->items = moved;
+}
+
 static int item_add(struct retro_task *task, size_t *cap, const struct retro_item *item,
 		    struct err *err)
 {
-	if (task->item_count == *cap) {
-		size_t more = *cap ? 2 * *cap : READ_FILES;
-		struct retro_item *bigger = realloc(task->items, more * sizeof *bigger);
-
-		if (!bigger)
-			return err_set(err, ERR_NO_MEMORY, "a list of %zu files", more);
-		task->items = bigger;
-		*cap = more;
-	}
+	if (task->item_count == *cap)
+		TRY(items_room(task, cap, *cap ? 2 * *cap : READ_FILES, err));
 	REQUIRE(task->items);
 	task->items[task->item_count++] = *item;
 	return 0;
@@ -307,6 +365,7 @@ static int take_candidates(struct retro_task *task, struct segment *seg,
 {
 	uint32_t ahead = 0; /* documents before it were read ahead */
 
+	TRY(items_room(task, &r->cap, task->item_count + answer->count, err));
 	for (uint32_t i = 0; i < answer->count; i++) {
 		uint32_t doc = answer->candidates[i].doc;
 		struct segment_place place;
@@ -430,5 +489,9 @@ int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *
 	if (rc == 0 && task->item_count)
 		qsort_r(task->items, task->item_count, sizeof *task->items, compare_items,
 			retro_split_of(job));
+	if (rc == 0)
+		items_trim(task);
+	else
+		task_reset(task);
 	return rc;
 }

@@ -30,6 +30,7 @@ struct retro_step retro_step_of(const struct retro_job *job)
 	unsigned planning = 0, planning_max = PLANNING_MAX;
 	const struct retro_split *split = job->split;
 	bool waits = split && split->state == SPLIT_COMPILING;
+	bool unplanned = false;
 
 	if (job->ending || job->over)
 		return plan;
@@ -44,17 +45,18 @@ struct retro_step retro_step_of(const struct retro_job *job)
 		planning_max = 1;
 	for (struct retro_task *t = job->tasks; t; t = t->next) {
 		planning += t->state == RETRO_PLANNING;
+		unplanned = unplanned || t->state == RETRO_CLAIMED;
 		if (t->state == RETRO_PLANNED && t->item_next < t->item_count && !waits)
 			return (struct retro_step){ .kind = STEP_VERIFY,
 						    .task = t,
 						    .from = t->item_next,
 						    .to = batch_end(job, t, t->item_next) };
-		if (t->state == RETRO_CLAIMED && !plan.task)
+		if (t->state == RETRO_CLAIMED && !plan.task && retro_items_fit(job, t))
 			plan = (struct retro_step){ .kind = STEP_PLAN, .task = t };
 	}
 	if (plan.task && planning < planning_max)
 		return plan;
-	if (job->more && !job->claiming && !plan.task)
+	if (job->more && !job->claiming && !unplanned)
 		return (struct retro_step){ .kind = STEP_CLAIM };
 	return (struct retro_step){ .kind = STEP_NONE };
 }
@@ -73,6 +75,7 @@ void retro_step_mark(struct retro_job *job, const struct retro_step *s)
 		break;
 	case STEP_PLAN:
 		s->task->state = RETRO_PLANNING;
+		retro_items_reserve(job, s->task);
 		break;
 	case STEP_VERIFY:
 		s->task->item_next = s->to;

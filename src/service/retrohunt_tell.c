@@ -11,6 +11,7 @@
 enum {
 	INFO_ARENA_MAX = 1 << 20, /* one match told on one file */
 	TRIES_MAX = 3,            /* at a commit that fails for a lasting reason */
+	TELL_US = 20000,          /* of the writer for one request */
 };
 
 /* ---- Matches ---- */
@@ -23,8 +24,9 @@ struct tell_req {
 	size_t n;
 	bool ends; /* the task with them */
 	/* outcome */
-	bool full; /* there is one more than the job may have */
-	bool over; /* the job has ended with it */
+	size_t told; /* of the places */
+	bool full;   /* there is one more than the job may have */
+	bool over;   /* the job has ended with it */
 };
 
 /* Where a match is told: on the file itself, then on the containers around it. */
@@ -158,18 +160,21 @@ static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *
 	struct tell_req *r = (struct tell_req *)req;
 	struct retro_job *job = r->job;
 	int64_t now_s = clock_unix_s(job->engine->svc->clock);
+	int64_t until_us = clock_mono_us(clock_system()) + TELL_US;
 	struct inner inner = { .hit = NULL };
 	bool live, held;
 
 	r->over = r->full = false;
+	r->told = 0;
 	TRY(retrohunt_is_live(conn, job->id, &live, err));
 	TRY(retrohunt_task_is_held(conn, job->id, r->task->row.number,
 				   str_of(job->engine->svc->instance), &held, err));
 	if (!live || !held)
 		return err_set(err, ERR_CLOSED, "the job is over");
-	for (size_t i = 0; i < r->n && !r->full; i++)
-		TRY(tell_place(conn, r, &r->places[i], &inner, now_s, err));
-	return r->ends && !r->full ? task_end_in(conn, r, now_s, err) : 0;
+	/* Clients wait for the writer, too. */
+	while (r->told < r->n && !r->full && (!r->told || clock_mono_us(clock_system()) < until_us))
+		TRY(tell_place(conn, r, &r->places[r->told++], &inner, now_s, err));
+	return r->ends && r->told == r->n && !r->full ? task_end_in(conn, r, now_s, err) : 0;
 }
 
 static void job_ended(struct retro_job *job)
@@ -306,14 +311,19 @@ int retro_tell(struct retro_job *job, struct retro_task *task, const struct retr
 	       size_t n, bool ends, struct err *err)
 {
 	AUTO(telling_drop) struct telling t = { .job = job, .task = task, .hits = hits, .n = n };
+	size_t ready = 0, told = 0; /* of t.places */
 
 	do {
 		struct tell_req r = { .req = { .apply = tell_apply, .lane = LANE_BULK },
 				      .job = job,
-				      .task = task,
-				      .places = t.places };
+				      .task = task };
 
-		TRY(places_next(&t, &r.n, err));
+		if (told == ready) {
+			TRY(places_next(&t, &ready, err));
+			told = 0;
+		}
+		r.places = t.places + told;
+		r.n = ready - told;
 		r.ends = ends && t.at == n;
 		/* A client may be waiting for the end of a short job. */
 		if (r.ends)
@@ -327,7 +337,8 @@ int retro_tell(struct retro_job *job, struct retro_task *task, const struct retr
 			job_ended(job);
 			return 0;
 		}
-	} while (t.at < n);
+		told += r.told;
+	} while (t.at < n || told < ready);
 	return 0;
 }
 

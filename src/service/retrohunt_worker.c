@@ -19,6 +19,7 @@ enum {
 	/* A file's facts, 1 MB, as much again of what `vt` shows, its row and short texts. */
 	FACTS_ARENA_MAX = RETRO_BATCH_FACTS * (3 << 20),
 	COMPILE_ARENA_MAX = 96 << 20,
+	COMPILE_MS_MAX = 3600000, /* as much as the setting may be */
 	ALONE_NONE = -1,
 };
 
@@ -69,12 +70,22 @@ int retro_child(struct retro_worker *w, struct err *err)
 	return err_set(err, ERR_CLOSED, "the job is over");
 }
 
+/* After a restart all jobs compile at once, beside everything else. */
+static uint32_t compile_ms(const struct retro_worker *w, const struct retro_job *job)
+{
+	uint64_t ms = (uint64_t)w->engine->svc->options.compile_timeout_ms << job->compile_failures;
+
+	return ms < COMPILE_MS_MAX ? (uint32_t)ms : COMPILE_MS_MAX;
+}
+
 int retro_compile(struct retro_worker *w, struct retro_job *job, struct err *err)
 {
 	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt compile", COMPILE_ARENA_MAX);
 	const struct ruleset_compile_ask ask = { .rules = str_of(job->text),
 						 .entity = STR("file"),
 						 .retrohunt = true,
+						 .compiled_before = true,
+						 .timeout_ms = compile_ms(w, job),
 						 .wants_child = retro_child_is_wanted,
 						 .wants_arg = job,
 						 .show = retro_child_show,

@@ -369,7 +369,8 @@ static int compile_once(struct service *svc, const struct ruleset_compile_ask *a
 	} else if (rc == -ERR_TIMEOUT) {
 		*ret_end = COMPILE_TOO_SLOW;
 		rc = err_set(cause, ERR_INVALID, "the rules took longer than %u ms to compile",
-			     svc->options.compile_timeout_ms);
+			     options->timeout_ms ? options->timeout_ms
+						 : svc->options.compile_timeout_ms);
 	} else if (rc && err) {
 		*err = *cause;
 	}
@@ -410,7 +411,8 @@ int ruleset_compile(struct service *svc, const struct ruleset_compile_ask *ask, 
 						.only = ask->only,
 						.only_count = ask->only_count,
 						.refuse_slow = true,
-						.warnings_max = RULESET_WARNINGS_MAX };
+						.warnings_max = RULESET_WARNINGS_MAX,
+						.timeout_ms = ask->timeout_ms };
 	const struct scan_source source = { STR("default"), ask->rules }; /* as YARA calls it */
 	enum compile_end end = COMPILE_KILLED;
 	struct scan_rules *made = NULL;
@@ -428,9 +430,9 @@ int ruleset_compile(struct service *svc, const struct ruleset_compile_ask *ask, 
 	if (end == COMPILE_STRUCK)
 		return err_set(err, ERR_DIED, "%s", cause.msg); /* perhaps not the rules' doing */
 	if (end != COMPILE_ENDED) {
-		if (err)
-			*err = cause;
-		return -ERR_INVALID;
+		enum err_kind verdict = end == COMPILE_TOO_SLOW ? ERR_TIMEOUT : ERR_DIED;
+
+		return err_set(err, ask->compiled_before ? verdict : ERR_INVALID, "%s", cause.msg);
 	}
 	if (said.n)
 		*messages = arena_str(arena, buf_str(&said));

@@ -31,6 +31,12 @@ struct ruleset_compile_ask {
 	/* Not all rules, but these and what they need (see scan_compile_options); then no plan. */
 	const uint32_t *only;
 	uint32_t only_count;
+	uint32_t timeout_ms; /* 0: the service's */
+	/*
+	 * They were accepted once: that they take too long now, or kill the compiler, is
+	 * ERR_TIMEOUT or ERR_DIED and no verdict on them.
+	 */
+	bool compiled_before;
 	/*
 	 * Not NULL: told which child is about to compile, so that another thread can cancel it,
 	 * and NULL after that. false: it shall not; the outcome is ERR_CLOSED.

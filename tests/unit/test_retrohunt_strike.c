@@ -16,6 +16,7 @@ struct page {
 	_Atomic int loads;   /* of rules that pass; then each is struck; < 0: all pass */
 	_Atomic int strikes; /* … so many of them at most */
 	_Atomic int scans;   /* that pass before one is struck; < 0: all pass */
+	_Atomic int builds;  /* compilers that are struck */
 	_Atomic pid_t child; /* which is to be killed now */
 	_Atomic int killed;
 };
@@ -88,6 +89,20 @@ enum engine_result __wrap_engine_scanner_scan(struct engine_scanner *scanner, co
 	return __real_engine_scanner_scan(scanner, data, len, matches_max, each, arg);
 }
 
+enum engine_result __real_engine_compiler_build(struct engine_compiler *compiler,
+						struct engine_rules **ret);
+enum engine_result __wrap_engine_compiler_build(struct engine_compiler *compiler,
+						struct engine_rules **ret);
+enum engine_result __wrap_engine_compiler_build(struct engine_compiler *compiler,
+						struct engine_rules **ret)
+{
+	if (page->builds > 0) {
+		page->builds--;
+		be_struck();
+	}
+	return __real_engine_compiler_build(compiler, ret);
+}
+
 /* ---- Whoever kills ---- */
 
 static void killer(void *arg)
@@ -125,7 +140,7 @@ static void killing_end(struct killing *k)
 	k->over = true;
 	thread_join(&k->thread);
 	page->loads = page->scans = -1;
-	page->strikes = 0;
+	page->strikes = page->builds = 0;
 }
 
 /* ---- Tests ---- */
@@ -277,6 +292,111 @@ static void an_abort_waits_for_no_child(void **state)
 	}
 }
 
+/* A job that nobody is at ends with its abort, though the only worker is at another's. */
+static void an_abort_of_a_waiting_job_waits_for_nobody(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome slow, waiting;
+	int64_t from_us;
+	struct err err;
+
+	f->w->options.retrohunt_workers = 1;
+	reopen(f, 1);
+	put_many(f, "needle", FILES);
+	service_drain(f->w->svc);
+	page->scans = 0; /* and nobody kills the child */
+	CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &slow),
+		 &slow.err);
+	while (!page->child)
+		sched_yield();
+	CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &waiting),
+		 &waiting.err);
+	from_us = clock_mono_us(clock_system());
+	CHECK_OK(retrohunt_abort(f->w->svc, f->ann.id, str_of(waiting.name), NULL, &err), &err);
+	assert_int_equal(look(f, waiting.name).status, RETROHUNT_ABORTED);
+	assert_int_equal(look(f, slow.name).status, RETROHUNT_RUNNING);
+	CHECK_OK(retrohunt_abort(f->w->svc, f->ann.id, str_of(slow.name), NULL, &err), &err);
+	retrohunt_drain(f->w->svc);
+	assert_true(clock_mono_us(clock_system()) - from_us < 1000000);
+	assert_int_equal(look(f, slow.name).status, RETROHUNT_ABORTED);
+	page->scans = -1;
+	page->child = 0;
+}
+
+/* Rules that were accepted are no worse for a compiler that dies after a restart. */
+static void a_job_outlives_compilers(void **state)
+{
+	static const struct {
+		const char *name;
+		int strikes, killed;
+		bool complete;
+	} rows[] = { { "some attempts fail", 2 * STRUCK_TRIES + 1, 2 * STRUCK_TRIES + 1, true },
+		     { "all attempts fail", 1000, RETRO_COMPILES_MAX * STRUCK_TRIES, false } };
+	struct fixture *f = *state;
+
+	put_many(f, "needle", FILES);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct retrohunt_job job;
+		struct killing k;
+		struct outcome o;
+
+		reopen(f, 0);
+		CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &o),
+			 &o.err);
+		killing_begin(&k, -1, 0, -1);
+		page->builds = rows[i].strikes;
+		reopen(f, 1);
+		retrohunt_drain(f->w->svc);
+		killing_end(&k);
+		job = look(f, o.name);
+		CHECK_ROW(rows[i].name, job.complete == rows[i].complete);
+		CHECK_ROW(rows[i].name, job.num_matches == (rows[i].complete ? FILES : 0));
+		CHECK_ROW_STR(rows[i].name, str_of(job.reason),
+			      str_of(rows[i].complete ? "" : "scanner_failures"));
+		/* Those of Livehunt's set among them. */
+		CHECK_ROW(rows[i].name, page->killed >= rows[i].killed);
+	}
+}
+
+static void items_bytes_set(struct fixture *f, uint64_t bytes)
+{
+	struct retrohunt *e = f->w->svc->retrohunt;
+
+	lock_take(&e->lock);
+	e->items_bytes = bytes;
+	cond_broadcast(&e->work);
+	lock_drop(&e->lock);
+}
+
+/* Candidates of all jobs have one memory: who finds none waits, and goes on. */
+static void a_plan_waits_for_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_job job;
+	struct outcome o;
+
+	put_many(f, "needle", FILES);
+	service_drain(f->w->svc);
+	items_bytes_set(f, RETRO_ITEMS_BYTES_MAX);
+	CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &o), &o.err);
+	while (world_i64(f->w, "SELECT count(*) FROM retrohunt_task WHERE lease_owner IS NOT "
+			       "NULL") == 0)
+		sched_yield();
+	/* Others work meanwhile. */
+	put_many(f, "more", FILES);
+	service_drain(f->w->svc);
+	job = look(f, o.name);
+	assert_int_equal(job.status, RETROHUNT_RUNNING);
+	assert_int_equal(job.files_done, 0);
+	items_bytes_set(f, 0);
+	retrohunt_drain(f->w->svc);
+	job = look(f, o.name);
+	assert_true(job.complete);
+	assert_int_equal(job.num_matches, FILES);
+	/* All was given back. */
+	assert_int_equal(f->w->svc->retrohunt->items_bytes, 0);
+}
+
 static int group_begin(void **state)
 {
 	(void)state;
@@ -302,6 +422,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(so_many_end_the_job, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_found_until_then_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_abort_waits_for_no_child, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_abort_of_a_waiting_job_waits_for_nobody, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_job_outlives_compilers, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_plan_waits_for_memory, setup, teardown),
 	};
 
 	if (argc == 2 && strcmp(argv[1], "scan-child") == 0) {
