@@ -30,6 +30,7 @@ FIXED_TIMES = 30
 OPINIONS = 12  # rules that the wheel judges, too
 COLD_BYTES_S, COLD_READS_S = 200 << 20, 4000  # a store over the network
 WHOLE_SET = 150  # rules of one job that holds many
+LITTLE = 0.01  # of the bytes, that a selective rule leaves
 SETTLE_S = 3600
 
 
@@ -160,14 +161,28 @@ class Bench:
 
     # ---- Many rules, everything, and what goes wrong ----
 
+    @staticmethod
+    def source_of(rules):
+        return with_imports("".join(re.sub("^import .*\n", "", r["text"], flags=re.M) for r in rules))
+
+    def set_figures(self, name, rules):
+        """One job with all of the rules against one plain scan with them."""
+        plain, job = self.plain.hunt(self.source_of(rules)), self.server.hunt(self.source_of(rules))
+        self.judge({"name": f"{name}: {len(rules)} rules at once"}, plain.found, job.found)
+        self.figures.update({f"{name}_rules": len(rules), f"{name}_plain_s": plain.seconds, f"{name}_job_s": job.seconds,
+                             f"{name}_times": plain.seconds / job.seconds, f"{name}_touched_bytes": job.bytes / self.hunted_bytes})
+        return job
+
     def whole_set(self):
-        """One job with many rules against one plain scan with the same set."""
+        """Many rules by lot; and many that leave little with one that leaves everything, which costs what that one does alone."""
         some = random.Random(4).sample([r for r in self.rules if r["group"] not in ("refs", "nothing")], min(WHOLE_SET, len(self.rules) // 2))
-        text = with_imports("".join(re.sub("^import .*\n", "", r["text"], flags=re.M) for r in some))
-        plain, job = self.plain.hunt(text), self.server.hunt(text)
-        self.judge({"name": f"{len(some)} rules at once"}, plain.found, job.found)
-        self.figures.update(set_rules=len(some), set_plain_s=plain.seconds, set_job_s=job.seconds, set_times=plain.seconds / job.seconds,
-                            set_touched_bytes=job.bytes / self.hunted_bytes)
+        self.set_figures("set", some)
+        open_rule = next((r for r in self.rows if r["group"] == "nothing"), None)
+        little = [r for r in self.rows if r["group"] != "refs" and r["bytes"] < LITTLE * self.hunted_bytes][:WHOLE_SET - 1]
+        if open_rule and little:
+            job = self.set_figures("mixed", [*little, open_rule])
+            alone = self.server.hunt(open_rule["text"])
+            self.figures.update(mixed_alone_s=alone.seconds, mixed_of_alone=job.seconds / alone.seconds)
 
     def verification(self):
         """Everything is a candidate: what the path of a candidate costs beside a plain scan."""

@@ -342,4 +342,87 @@ mod tests {
         );
         assert_eq!(cut(&deep, &[0]).trim_end(), "rule a { condition: true }");
     }
+
+    /// Rules by lot that name others, with some global and some private ones.
+    fn by_lot(dice: &mut impl FnMut(usize) -> usize) -> String {
+        let mut out = String::from("import \"math\"\n");
+        let count = 2 + dice(7);
+        for i in 0..count {
+            let mut terms = vec![match dice(5) {
+                0 => "$a".to_string(),
+                1 => format!("filesize > {}", dice(12)),
+                2 => "#a > 1 and $a".to_string(),
+                3 => format!("math.abs({}) < filesize and $a", dice(9)),
+                _ => format!("$a at {}", dice(3)),
+            }];
+            while i > 0 && dice(2) == 0 {
+                let other = dice(i);
+                terms.push(match dice(4) {
+                    0 => format!("not r{other}"),
+                    1 => format!("1 of (r{other}, r{})", dice(i)),
+                    2 => format!("for any r{other} in (1..2) : (r{other} == 1)"),
+                    _ => format!("r{other}"),
+                });
+            }
+            let kind = ["", "", "", "private ", "global ", "private global "][dice(6)];
+            let joined = terms.join([" and ", " or "][dice(2)]);
+            let text = (0..1 + dice(2)).map(|_| char::from(b'a' + dice(3) as u8));
+            let text: String = text.collect();
+            out += &format!(
+                "{kind}rule r{i} {{ meta: r0 = \"r1\" strings: $a = \"{text}\" condition: ({joined}) or ($a and false) }}\n"
+            );
+        }
+        out
+    }
+
+    fn found(text: &str, samples: &[Vec<u8>]) -> Vec<Vec<String>> {
+        let rules = yara_x::compile(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let mut scanner = yara_x::Scanner::new(&rules);
+        let names = |sample: &Vec<u8>| {
+            let results = scanner.scan(sample).unwrap();
+            let mut names: Vec<String> = results
+                .matching_rules()
+                .map(|r| r.identifier().to_string())
+                .collect();
+            names.sort();
+            names
+        };
+        samples.iter().map(names).collect()
+    }
+
+    #[test]
+    fn rules_match_alone_what_they_match_among_all() {
+        let mut state = 7u64;
+        let mut dice = |n: usize| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (state >> 33) as usize % n
+        };
+        let mut matches = 0;
+        for _ in 0..150 {
+            let source = by_lot(&mut dice);
+            let samples: Vec<Vec<u8>> = (0..12)
+                .map(|_| (0..dice(9)).map(|_| b'a' + dice(3) as u8).collect())
+                .collect();
+            let whole = found(&source, &samples);
+            let count = source.matches("rule r").count();
+            for _ in 0..4 {
+                let wanted: Vec<u32> = (0..count as u32).filter(|_| dice(3) == 0).collect();
+                let part = found(&cut(&source, &wanted), &samples);
+                for (all, some) in whole.iter().zip(&part) {
+                    for i in &wanted {
+                        let name = format!("r{i}");
+                        assert_eq!(
+                            all.contains(&name),
+                            some.contains(&name),
+                            "{name} of {wanted:?} in\n{source}"
+                        );
+                        matches += usize::from(all.contains(&name));
+                    }
+                }
+            }
+        }
+        assert!(matches > 300, "{matches}");
+    }
 }
