@@ -59,7 +59,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "the fields below are copied as they are");
 
 enum {
-	PROTOCOL_VERSION = 3,
+	PROTOCOL_VERSION = 4,
 	PROTOCOL_FD = 3,               /* the child's end */
 	PACKET_BYTES_MAX = 60 * 1024,  /* fits the kernel's default send buffer thrice */
 	PACKET_INLINE_MAX = 12 * 1024, /* SCAN_DEPTH of these fit the send buffer: no deadlock */

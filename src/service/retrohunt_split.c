@@ -11,11 +11,12 @@ enum {
 	ENOUGH_BYTES = 32 << 20, /* so many of a segment tell what the job will be like, or … */
 	ENOUGH_SHARE = 16,       /* … so many of it are the job's corpus */
 	MEASURE_MS_MIN = 20,
+	SAMPLE_SHARE = 8,  /* so many of the corpus must be asked; what is late is not */
 	ALONE_GROUPS = 32, /* the rules that leave most are groups of their own, at least so many */
 	SOURCE_ARENA_MAX = 96 << 20,
 };
 /* Of what scanning with one set would take, for asking about each rule. */
-#define MEASURE_OF_SCAN 0.1
+#define MEASURE_OF_SCAN 0.15
 
 void retro_split_free(struct retro_split *split)
 {
@@ -64,7 +65,9 @@ struct measuring {
 	struct retro_job *job;
 	const struct corpus_snapshot *snapshot;
 	const struct query_filter *filter; /* what is the same for all segments */
-	int64_t until_us;
+	int64_t last_id;                   /* of the files whose segments are asked … */
+	int64_t until_us; /* … the first time: those that come later are not asked again, either */
+	bool is_first;
 	bool is_late;
 	/* outcome */
 	uint64_t seen_bytes;      /* of the corpus, in the last round */
@@ -106,15 +109,22 @@ static int ask_all(struct measuring *m, const uint8_t *groups, struct err *err)
 	filter.goes_on = measure_goes_on;
 	filter.arg = m;
 	m->seen_bytes = 0;
-	while (corpus_snapshot_next(m->snapshot, &at, m->job->last_id, &part)) {
+	while (corpus_snapshot_next(m->snapshot, &at, m->last_id, &part)) {
 		struct query_answer answer;
+		int rc;
 
 		if (!part.segment)
 			continue;
 		filter.first_id = part.first_id;
 		filter.last_id = part.last_id;
 		filter.dead = part.dead;
-		TRY(query_run(m->job->plan, part.segment, &filter, &answer, err));
+		rc = query_run(m->job->plan, part.segment, &filter, &answer, err);
+		if (rc == -ERR_CLOSED && m->is_late && m->is_first &&
+		    m->seen_bytes * SAMPLE_SHARE >= (uint64_t)m->job->bytes) {
+			m->last_id = part.first_id - 1;
+			break;
+		}
+		TRY(rc);
 		take_answer(m, part.segment, &answer);
 		query_answer_release(&answer);
 	}
@@ -225,8 +235,11 @@ static int measure_all(struct measuring *m, struct measure *measures, uint32_t n
 	struct retro_split *split;
 	int rc;
 
-	for (uint32_t i = 0; i < n; i += RULE_GROUPS)
+	for (uint32_t i = 0; i < n; i += RULE_GROUPS) {
 		TRY(measure_some(m, measures + i, n - i < RULE_GROUPS ? n - i : RULE_GROUPS, err));
+		m->is_first = false;
+		m->until_us = INT64_MAX; /* as many rows again, and they are in memory now */
+	}
 	split = split_new(measures, n);
 	m->some = NULL;
 	m->costs = &split->costs;
@@ -259,7 +272,11 @@ static int measure(struct retro_job *job, const struct corpus_snapshot *snapshot
 		   const struct query_filter *filter, const struct query_counters *c,
 		   struct retro_split **ret, struct err *err)
 {
-	struct measuring m = { .job = job, .snapshot = snapshot, .filter = filter };
+	struct measuring m = { .job = job,
+			       .snapshot = snapshot,
+			       .filter = filter,
+			       .last_id = job->last_id,
+			       .is_first = true };
 	AUTO(mem_drop) void *room = NULL;
 	struct measure *measures;
 	int64_t budget_us;
@@ -274,7 +291,8 @@ static int measure(struct retro_job *job, const struct corpus_snapshot *snapshot
 	ns = whole_ns(job, c, measures, n);
 	if (n < 2 || ns < 1e6 * job->engine->svc->options.retrohunt_split_ms)
 		return 0;
-	budget_us = (int64_t)(MEASURE_OF_SCAN * ns / 1e3);
+	/* Of which the first of some rounds has its share. */
+	budget_us = (int64_t)(MEASURE_OF_SCAN * ns / 1e3) / (n / RULE_GROUPS + 2);
 	budget_us = budget_us < 1000 * MEASURE_MS_MIN ? 1000 * MEASURE_MS_MIN : budget_us;
 	m.until_us = is_forced(job) ? INT64_MAX : clock_mono_us(clock_system()) + budget_us;
 	rc = measure_all(&m, measures, n, ret, err);
@@ -287,6 +305,7 @@ int retro_split_measure(struct retro_job *job, const struct corpus_snapshot *sna
 {
 	struct retro_split *split;
 	bool is_done;
+	int rc;
 
 	if (c->doc_bytes < ENOUGH_BYTES && c->doc_bytes * ENOUGH_SHARE < (uint64_t)job->bytes)
 		return 0;
@@ -296,7 +315,10 @@ int retro_split_measure(struct retro_job *job, const struct corpus_snapshot *sna
 	/* A plan of other rules than the engine's came out of a child that lies, or of a bug. */
 	if (is_done || plan_rules(job->plan) != scan_rules_count(job->rules))
 		return 0;
-	TRY(measure(job, snapshot, filter, c, &split, err));
+	rc = measure(job, snapshot, filter, c, &split, err);
+	if (rc == -ERR_CLOSED)
+		return rc;
+	REQUIRE(rc == 0 || !split); /* for want of memory: one set will do */
 	lock_take(&job->engine->lock);
 	job->is_measured = true;
 	if (!job->split)

@@ -57,8 +57,8 @@ struct retro_split *retro_split_of(struct retro_job *job);
 const struct retro_split *retro_split_ready(struct retro_job *job);
 /*
  * One segment was asked for all rules as one group. Where its answer says that parts may pay:
- * measure, and make the job's groups. `filter` is what it was asked with. Errors: ERR_CLOSED,
- * the job is over; ERR_NO_MEMORY.
+ * measure, and make the job's groups. `filter` is what it was asked with. ERR_CLOSED: the
+ * job is over.
  */
 MUST_USE int retro_split_measure(struct retro_job *job, const struct corpus_snapshot *snapshot,
 				 const struct query_filter *filter, const struct query_counters *c,
