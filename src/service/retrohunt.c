@@ -39,6 +39,8 @@ struct creation {
 	/* outcome */
 	char name[RETROHUNT_NAME_BYTES];
 	struct retrohunt_row row;
+	struct retrohunt_task_row tasks[RETRO_CLAIM_MAX]; /* the first, claimed */
+	size_t task_count;
 	int rc;
 	struct err err;
 };
@@ -196,6 +198,10 @@ static int creation_apply(struct sql_conn *conn, struct write_req *req, struct e
 	if (row.ruleset_id)
 		TRY(retrohunt_watch_add(conn, row.ruleset_id, row.id, row.live_from, err));
 	TRY(retro_tasks_make(conn, row.id, row.corpus, row.last_id, err));
+	/* Nobody else is at them yet. Who asked is told that the job starts. */
+	c->task_count = 0;
+	if (retrohunt_workers(&c->svc->options))
+		TRY(retro_claim_in(c->svc, conn, row.id, c->tasks, &c->task_count, err));
 	c->row = row;
 	return put_audit(conn, c, err);
 }
@@ -234,7 +240,7 @@ static void creation_written(struct write_req *req, int rc, const struct err *er
 	} else {
 		if (c->row.ruleset_id)
 			liveset_changed(c->svc);
-		retro_admit(c->svc, &c->row, c->compiled.rules, c->plan);
+		retro_admit(c->svc, &c->row, c->compiled.rules, c->plan, c->tasks, c->task_count);
 		log_record(LOG_INFO, "retrohunt_created", LOG_Z("job", c->name),
 			   LOG_I64("user_id", c->user.id), LOG_I64("files", c->row.files));
 	}

@@ -75,8 +75,23 @@ static uint64_t used_least(const struct retrohunt *e)
 	return least == UINT64_MAX ? 0 : least;
 }
 
+static void tasks_append(struct retro_job *job, const struct retrohunt_task_row *rows, size_t n)
+{
+	struct retro_task **at = &job->tasks;
+
+	while (*at)
+		at = &(*at)->next;
+	for (size_t i = 0; i < n; i++) {
+		struct retro_task *t = mem_must_zalloc(sizeof *t);
+
+		t->row = rows[i];
+		*at = t;
+		at = &t->next;
+	}
+}
+
 void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules,
-		 struct plan *plan)
+		 struct plan *plan, const struct retrohunt_task_row *tasks, size_t n)
 {
 	struct retrohunt *e = svc->retrohunt;
 	struct retro_job *job;
@@ -84,6 +99,8 @@ void retro_admit(struct service *svc, const struct retrohunt_row *row, struct sc
 	if (!e || !e->worker_count)
 		return;
 	job = job_new(e, row, rules, plan);
+	tasks_append(job, tasks, n);
+	job->more = n == 0 || n == RETRO_CLAIM_MAX;
 	lock_take(&e->lock);
 	job->used_us = used_least(e);
 	job->next = e->jobs;
@@ -294,21 +311,6 @@ static void run_compile(struct retro_worker *w, struct retro_job *job)
 	lock_drop(&w->engine->lock);
 }
 
-static void tasks_append(struct retro_job *job, const struct retrohunt_task_row *rows, size_t n)
-{
-	struct retro_task **at = &job->tasks;
-
-	while (*at)
-		at = &(*at)->next;
-	for (size_t i = 0; i < n; i++) {
-		struct retro_task *t = mem_must_zalloc(sizeof *t);
-
-		t->row = rows[i];
-		*at = t;
-		at = &t->next;
-	}
-}
-
 static void job_is_over(struct retro_job *job)
 {
 	lock_take(&job->engine->lock);
@@ -387,15 +389,15 @@ static void run_plan(struct retro_worker *w, struct retro_job *job, struct retro
 		retro_rest(e);
 	}
 	lock_take(&e->lock);
-	task->state = rc ? RETRO_CLAIMED : RETRO_PLANNED;
 	retro_items_keep(job, task, task->item_count * sizeof *task->items);
 	empty = rc == 0 && task->item_count == 0;
+	task->state = rc ? RETRO_CLAIMED : empty ? RETRO_DECIDED : RETRO_PLANNED;
 	if (rc == 0)
 		done_add(&job->done, &task->done);
 	cond_broadcast(&e->work);
 	lock_drop(&e->lock);
-	if (empty)
-		task_end(w, job, task);
+	if (rc == 0)
+		retro_end_decided(job);
 }
 
 static void run_verify(struct retro_worker *w, struct retro_job *job, const struct retro_step *s)

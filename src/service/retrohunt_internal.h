@@ -30,7 +30,7 @@
  *                         after a restart      task by task      limit, abort, harm
  */
 enum {
-	RETRO_CLAIM_MAX = 4,   /* tasks claimed in one transaction */
+	RETRO_CLAIM_MAX = 64,  /* tasks claimed in one transaction */
 	RETRO_LEASE_S = 3600,  /* one process owns the folder: leases end with it */
 	RETRO_JOBS_MAX = 1000, /* open ones, of all users together */
 	RETRO_HARM_MAX = 100,  /* files that may harm a scanner before the job gives up */
@@ -65,7 +65,8 @@ struct retro_skip {
 enum retro_task_state {
 	RETRO_CLAIMED,
 	RETRO_PLANNING,
-	RETRO_PLANNED
+	RETRO_PLANNED,
+	RETRO_DECIDED /* by its plan alone: it is ended with others */
 };
 
 /* Members are under the engine's lock, but items and skips while they are made. */
@@ -156,10 +157,11 @@ void retrohunt_free(struct service *svc); /* after the writer has stopped */
 unsigned retrohunt_workers(const struct service_options *options);
 /*
  * Begin a job that is in the database. `rules` may be NULL: they are compiled from the
- * row's text. Takes references of its own. Any thread, also the writer's.
+ * row's text. `tasks` are claimed already: all there are, or RETRO_CLAIM_MAX. Takes references
+ * of its own. Any thread, also the writer's.
  */
 void retro_admit(struct service *svc, const struct retrohunt_row *row, struct scan_rules *rules,
-		 struct plan *plan);
+		 struct plan *plan, const struct retrohunt_task_row *tasks, size_t n);
 /* Is there room for another? */
 bool retro_has_room(struct service *svc);
 /* It was aborted or deleted: stop what is under way. false: nothing of it is. */
@@ -278,8 +280,19 @@ enum {
  */
 MUST_USE int retro_tell(struct retro_job *job, struct retro_task *task,
 			const struct retro_hit *hits, size_t n, bool ends, struct err *err);
+/*
+ * End the tasks that are decided in one commit and free them, unless there are others that
+ * may be decided soon: whoever plans the last one ends them all. Blocks.
+ */
+void retro_end_decided(struct retro_job *job);
 /* End a job that was aborted, deleted or given up. Blocks. */
 MUST_USE int retro_end(struct retro_job *job, struct err *err);
+/*
+ * Claim up to RETRO_CLAIM_MAX tasks: for a transaction of the writer's. *ret_n 0: there are
+ * no more.
+ */
+MUST_USE int retro_claim_in(struct service *svc, struct sql_conn *conn, int64_t job_id,
+			    struct retrohunt_task_row *ret, size_t *ret_n, struct err *err);
 /*
  * Claim tasks. *ret_n 0: there are no more; a job that has none at all ends here.
  * ERR_CLOSED: the job is not live.

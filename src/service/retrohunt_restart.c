@@ -29,7 +29,7 @@ static int jobs_load(struct service *svc, struct sql_conn *conn, struct err *err
 			struct retrohunt_row row;
 
 			TRY(retrohunt_row_by_id(conn, ids[i], arena, &row, err));
-			retro_admit(svc, &row, NULL, NULL);
+			retro_admit(svc, &row, NULL, NULL, NULL, 0);
 			after = ids[i];
 		}
 	} while (n == LOAD_STEP);

@@ -115,19 +115,20 @@ static int tell_place(struct sql_conn *conn, struct tell_req *r, const struct pl
 			is_inside ? inner->subject.sha256 : NULL, now_s, err);
 }
 
-/* The last task is done. */
-static int end_in(struct sql_conn *conn, struct tell_req *r, int64_t now_s, struct err *err)
+/* If that was the last task, the job ends with it. */
+static int end_in(struct sql_conn *conn, const struct retro_job *job, int64_t now_s, bool *ret_over,
+		  struct err *err)
 {
 	AUTO(arena_drop) struct arena *arena = arena_new("retrohunt end", 4 << 20);
 	struct retrohunt_row row;
 	bool left;
 
-	TRY(retrohunt_has_tasks(conn, r->job->id, &left, err));
+	TRY(retrohunt_has_tasks(conn, job->id, &left, err));
+	*ret_over = !left;
 	if (left)
 		return 0;
-	TRY(retrohunt_row_by_id(conn, r->job->id, arena, &row, err));
-	r->over = true;
-	return retrohunt_row_end(conn, r->job->id, RETROHUNT_ROW_FINISHED,
+	TRY(retrohunt_row_by_id(conn, job->id, arena, &row, err));
+	return retrohunt_row_end(conn, job->id, RETROHUNT_ROW_FINISHED,
 				 row.done.failed ? STR("skipped_files") : STR(""), STR(""), now_s,
 				 err);
 }
@@ -142,17 +143,15 @@ static int skips_add(struct sql_conn *conn, const struct retro_job *job,
 	return 0;
 }
 
-static int task_end_in(struct sql_conn *conn, struct tell_req *r, int64_t now_s, struct err *err)
+static int task_end_in(struct sql_conn *conn, const struct retro_job *job,
+		       const struct retro_task *task, struct err *err)
 {
-	const struct retro_task *task = r->task;
 	bool mine;
 
-	TRY(skips_add(conn, r->job, task, task->skip_count, err));
-	TRY(retrohunt_task_done(conn, r->job->id, task->row.number,
-				str_of(r->job->engine->svc->instance), &task->done, &mine, err));
-	if (!mine)
-		return err_set(err, ERR_CLOSED, "the task is another's");
-	return end_in(conn, r, now_s, err);
+	TRY(skips_add(conn, job, task, task->skip_count, err));
+	TRY(retrohunt_task_done(conn, job->id, task->row.number, str_of(job->engine->svc->instance),
+				&task->done, &mine, err));
+	return mine ? 0 : err_set(err, ERR_CLOSED, "the task is another's");
 }
 
 static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
@@ -174,7 +173,10 @@ static int tell_apply(struct sql_conn *conn, struct write_req *req, struct err *
 	/* Clients wait for the writer, too. */
 	while (r->told < r->n && !r->full && (!r->told || clock_mono_us(clock_system()) < until_us))
 		TRY(tell_place(conn, r, &r->places[r->told++], &inner, now_s, err));
-	return r->ends && r->told == r->n && !r->full ? task_end_in(conn, r, now_s, err) : 0;
+	if (!r->ends || r->told < r->n || r->full)
+		return 0;
+	TRY(task_end_in(conn, job, r->task, err));
+	return end_in(conn, job, now_s, &r->over, err);
 }
 
 static void job_ended(struct retro_job *job)
@@ -342,6 +344,86 @@ int retro_tell(struct retro_job *job, struct retro_task *task, const struct retr
 	return 0;
 }
 
+/* ---- Tasks of which nothing is to be verified ---- */
+
+struct decided_req {
+	struct write_req req; /* first */
+	struct retro_job *job;
+	struct retro_task *const *tasks;
+	size_t n;
+	bool over; /* the job has ended with them */
+};
+
+static int decided_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	struct decided_req *r = (struct decided_req *)req;
+	int64_t now_s = clock_unix_s(r->job->engine->svc->clock);
+	bool live;
+
+	TRY(retrohunt_is_live(conn, r->job->id, &live, err));
+	if (!live)
+		return err_set(err, ERR_CLOSED, "the job is over");
+	for (size_t i = 0; i < r->n; i++)
+		TRY(task_end_in(conn, r->job, r->tasks[i], err));
+	return end_in(conn, r->job, now_s, &r->over, err);
+}
+
+/* Take those that are decided out of the job's list, if no other may follow soon. */
+static size_t decided_take(struct retro_job *job, struct retro_task **ret, size_t max)
+{
+	struct retrohunt *e = job->engine;
+	size_t n = 0;
+	bool waits = false;
+
+	lock_take(&e->lock);
+	for (const struct retro_task *t = job->tasks; t && !waits; t = t->next)
+		waits = t->state == RETRO_CLAIMED || t->state == RETRO_PLANNING;
+	for (struct retro_task **at = &job->tasks; *at && !waits && n < max;) {
+		if ((*at)->state == RETRO_DECIDED) {
+			ret[n++] = *at;
+			*at = (*at)->next;
+		} else {
+			at = &(*at)->next;
+		}
+	}
+	lock_drop(&e->lock);
+	return n;
+}
+
+/* Their names of skipped files are for who ends the job. */
+static void decided_give_back(struct retro_job *job, struct retro_task *const *tasks, size_t n)
+{
+	lock_take(&job->engine->lock);
+	for (size_t i = 0; i < n; i++) {
+		tasks[i]->next = job->tasks;
+		job->tasks = tasks[i];
+	}
+	lock_drop(&job->engine->lock);
+}
+
+void retro_end_decided(struct retro_job *job)
+{
+	struct retro_task *tasks[RETRO_CLAIM_MAX];
+	size_t n;
+
+	while ((n = decided_take(job, tasks, RETRO_CLAIM_MAX)) > 0) {
+		struct decided_req r = { .req = { .apply = decided_apply, .lane = LANE_API },
+					 .job = job,
+					 .tasks = tasks,
+					 .n = n };
+		struct err err;
+
+		if (commit(job, &r.req, &err) != 0) {
+			decided_give_back(job, tasks, n);
+			return;
+		}
+		for (size_t i = 0; i < n; i++)
+			retro_task_free(tasks[i]);
+		if (r.over)
+			job_ended(job);
+	}
+}
+
 /* ---- The end of one that is stopped ---- */
 
 struct end_req {
@@ -363,7 +445,7 @@ static int end_apply(struct sql_conn *conn, struct write_req *req, struct err *e
 	/* Nobody is in it: its tasks are ours to read. As many as are shown; the rest is counted.
 	 */
 	for (const struct retro_task *t = job->tasks; t; t = t->next) {
-		if (t->state == RETRO_PLANNED)
+		if (t->state >= RETRO_PLANNED)
 			TRY(skips_add(conn, job, t, RETROHUNT_SKIPPED_SHOWN, err));
 	}
 	TRY(retrohunt_row_set_done(conn, job->id, &r->done, err));
@@ -395,6 +477,16 @@ struct claim_req {
 	bool over; /* there was nothing to look at */
 };
 
+int retro_claim_in(struct service *svc, struct sql_conn *conn, int64_t job_id,
+		   struct retrohunt_task_row *ret, size_t *ret_n, struct err *err)
+{
+	int64_t now_s = clock_unix_s(svc->clock);
+
+	TRY(retrohunt_row_start(conn, job_id, now_s, err));
+	return retrohunt_tasks_claim(conn, job_id, str_of(svc->instance), now_s + RETRO_LEASE_S,
+				     ret, RETRO_CLAIM_MAX, ret_n, err);
+}
+
 static int claim_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
 {
 	struct claim_req *c = (struct claim_req *)req;
@@ -405,9 +497,7 @@ static int claim_apply(struct sql_conn *conn, struct write_req *req, struct err 
 	TRY(retrohunt_is_live(conn, c->job->id, &live, err));
 	if (!live)
 		return err_set(err, ERR_CLOSED, "the job is over");
-	TRY(retrohunt_row_start(conn, c->job->id, now_s, err));
-	TRY(retrohunt_tasks_claim(conn, c->job->id, str_of(svc->instance), now_s + RETRO_LEASE_S,
-				  c->rows, RETRO_CLAIM_MAX, &c->n, err));
+	TRY(retro_claim_in(svc, conn, c->job->id, c->rows, &c->n, err));
 	TRY(retrohunt_has_tasks(conn, c->job->id, &left, err));
 	c->over = !left;
 	return c->over ? retrohunt_row_end(conn, c->job->id, RETROHUNT_ROW_FINISHED, STR(""),
