@@ -56,6 +56,8 @@ static int build(struct corpus *c, bool *ret_did, struct err *err)
 		return 0;
 	rc = corpus_build_step(c, ret_did, err);
 	c->build_failure = (struct err){ .kind = ERR_NONE };
+	if (*ret_did)
+		c->built_us = clock_mono_us(c->svc->clock);
 	if (rc != -ERR_CORRUPT)
 		return rc;
 	c->build_failure = *err;
@@ -147,6 +149,7 @@ int corpus_start(struct service *svc, struct err *err)
 
 	c->svc = svc;
 	c->from_id = 1;
+	c->built_us = clock_mono_us(svc->clock);
 	lock_init(&c->lock, LOCK_CORPUS);
 	cond_init(&c->wake);
 	cond_init(&c->changed);

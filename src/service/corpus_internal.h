@@ -75,6 +75,7 @@ struct corpus {
 	int64_t from_id;    /* files below are in segments */
 	int64_t waiting_id; /* the first file in none that is ready for one … */
 	int64_t waiting_us; /* … since then (monotonic) */
+	int64_t built_us;   /* when files were put into a segment last; at first the start */
 	int64_t looked_us;  /* when it was last looked whether what waits fills a segment */
 	int64_t retry_us;   /* nothing is written before */
 	/* A row of a file that waits is damaged: what is in segments is worked on meanwhile. */
@@ -129,6 +130,7 @@ struct corpus_merge_limits {
 	uint32_t fan_in;
 	uint64_t docs_max; /* of a merged segment */
 	uint64_t bytes_max;
+	bool rests; /* nothing comes in: fewer are enough */
 };
 /*
  * Neighbours that should be one, or one that should be written without its removed files

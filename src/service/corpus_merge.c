@@ -13,10 +13,17 @@
  * again once for each power, some three times up to 10^8 samples. Where the largest
  * segment allowed would be exceeded, fewer are enough if they fill half of it. One of
  * whose files a quarter is removed is written again alone.
+ *
+ * A look-up reads some rows of each segment, so many segments cost most on a cold disk.
+ * While nothing comes in there is time to have fewer: then neighbours merge whatever their
+ * sizes are, as soon as the largest of them grows by a third. Each sample's columns are
+ * written again at most once for each such growth.
  */
 enum {
 	MERGE_BASE_BYTES = 1 << 20, /* up to here all are of one size */
 	MERGE_DEAD_SHARE = 4,
+	MERGE_REST_SHARE = 3,
+	MERGE_REST_WAITS = 2, /* nothing came in for so many times the setting index-seconds */
 	DEAD_AT_FIRST = 256
 };
 
@@ -65,6 +72,40 @@ static size_t run_at(const struct choice *c, size_t first, unsigned class)
 	return i - first == SEGMENT_MERGE_MAX ? i - first : 0;
 }
 
+/* How many from `first` on are worth merging while nothing comes in; 0: none are. */
+static size_t rest_run_at(const struct choice *c, size_t first)
+{
+	uint64_t docs = 0, bytes = 0, samples = 0, largest = 0;
+	size_t best = 0;
+
+	for (size_t i = first; i < c->n && i - first < SEGMENT_MERGE_MAX; i++) {
+		const struct segment_row *row = &c->rows[i];
+
+		docs += (uint64_t)row->docs;
+		bytes += row->bytes;
+		if (row->is_stale || docs > c->limits->docs_max || bytes > c->limits->bytes_max)
+			break;
+		samples += row->sample_bytes;
+		largest = row->sample_bytes > largest ? row->sample_bytes : largest;
+		if (i > first && (samples - largest) * MERGE_REST_SHARE >= largest)
+			best = i - first + 1;
+	}
+	return best;
+}
+
+/* As many as can be: each is one less to look at. */
+static void rest_choose(const struct choice *c, size_t *ret_first, size_t *ret_n)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		size_t n = rest_run_at(c, i);
+
+		if (n > *ret_n) {
+			*ret_first = i;
+			*ret_n = n;
+		}
+	}
+}
+
 void corpus_merge_choose(const struct segment_row *rows, const uint32_t *dead, size_t n,
 			 const struct corpus_merge_limits *limits, size_t *ret_first, size_t *ret_n)
 {
@@ -90,6 +131,10 @@ void corpus_merge_choose(const struct segment_row *rows, const uint32_t *dead, s
 				return;
 		}
 	}
+	if (limits->rests)
+		rest_choose(&c, ret_first, ret_n);
+	if (*ret_n)
+		return;
 	for (size_t i = 0; i < n; i++) {
 		if (!rows[i].is_stale && dead[i] &&
 		    (uint64_t)dead[i] * MERGE_DEAD_SHARE >= (uint64_t)rows[i].docs) {
@@ -197,6 +242,14 @@ static bool all_dead(struct corpus_segment *const *ins, size_t n)
 	return true;
 }
 
+static bool rests(const struct corpus *c)
+{
+	uint64_t seconds = c->svc->options.index.seconds;
+	int64_t wait_us = (int64_t)(seconds ? seconds : 1) * MERGE_REST_WAITS * INT64_C(1000000);
+
+	return clock_mono_us(c->svc->clock) - c->built_us >= wait_us;
+}
+
 static int merge(struct corpus *c, struct corpus_segment *const *ins, size_t n, bool *ret_did,
 		 struct err *err)
 {
@@ -265,7 +318,7 @@ int corpus_merge_step(struct corpus *c, bool *ret_did, struct err *err)
 	AUTO(mem_drop) uint32_t *dead = mem_must_zalloc((list->count + 1) * sizeof *dead);
 	const struct service_options *o = &c->svc->options;
 	const struct corpus_merge_limits limits = { o->index.merge_fan, o->index.docs_max,
-						    o->index.bytes_max };
+						    o->index.bytes_max, rests(c) };
 	size_t first, n;
 	int rc = 0;
 

@@ -120,29 +120,40 @@ static const struct merge_row {
 	const char *sizes; /* a letter each: 'a' is the smallest class, upper case: stale */
 	const char *dead;  /* share of its files in tenths; "": none */
 	size_t first, n;
+	bool rests; /* nothing comes in */
 } merge_rows[] = {
-	{ "none", "", "", 0, 0 },
-	{ "too few", "aa", "", 0, 0 },
-	{ "as many as the fan-in", "aaa", "", 0, 3 },
-	{ "the first of more", "aaaaa", "", 0, 3 },
-	{ "behind larger ones", "bbaaa", "", 2, 3 },
-	{ "larger ones", "bbba", "", 0, 3 },
-	{ "small ones between are taken along", "babb", "", 0, 4 },
-	{ "small ones behind are not", "bbba", "", 0, 3 },
-	{ "small ones in front are not", "aabbb", "", 2, 3 },
-	{ "a larger one parts them", "aabaa", "", 0, 0 },
-	{ "one that is built anew parts them", "aaAaa", "", 0, 0 },
-	{ "small ones first", "cccaaa", "", 3, 3 },
-	{ "the largest allowed are full", "eee", "", 0, 0 },
-	{ "two fill half of it", "ddd", "", 0, 2 },
-	{ "a quarter is removed", "ca", "30", 0, 1 },
-	{ "less than that", "ca", "20", 0, 0 },
-	{ "many removed, but it is built anew", "Ca", "90", 0, 0 },
+	{ "none", "", "", 0, 0, false },
+	{ "too few", "aa", "", 0, 0, false },
+	{ "as many as the fan-in", "aaa", "", 0, 3, false },
+	{ "the first of more", "aaaaa", "", 0, 3, false },
+	{ "behind larger ones", "bbaaa", "", 2, 3, false },
+	{ "larger ones", "bbba", "", 0, 3, false },
+	{ "small ones between are taken along", "babb", "", 0, 4, false },
+	{ "small ones behind are not", "bbba", "", 0, 3, false },
+	{ "small ones in front are not", "aabbb", "", 2, 3, false },
+	{ "a larger one parts them", "aabaa", "", 0, 0, false },
+	{ "one that is built anew parts them", "aaAaa", "", 0, 0, false },
+	{ "small ones first", "cccaaa", "", 3, 3, false },
+	{ "the largest allowed are full", "eee", "", 0, 0, false },
+	{ "two fill half of it", "ddd", "", 0, 2, false },
+	{ "a quarter is removed", "ca", "30", 0, 1, false },
+	{ "less than that", "ca", "20", 0, 0, false },
+	{ "many removed, but it is built anew", "Ca", "90", 0, 0, false },
+	{ "at rest, two", "aa", "", 0, 2, true },
+	{ "at rest, whatever their sizes are", "abab", "", 0, 4, true },
+	{ "at rest, what makes the largest grow by a third", "ba", "", 0, 2, true },
+	{ "at rest, too little for the largest", "ca", "", 0, 0, true },
+	{ "at rest, the small ones beside it", "caa", "", 1, 2, true },
+	{ "at rest, around what is built anew", "aaAaaa", "", 3, 3, true },
+	{ "at rest, as many as the largest allowed holds", "ddd", "", 0, 2, true },
+	{ "at rest, one too large for it", "eea", "", 0, 0, true },
+	{ "at rest, a quarter is removed", "ca", "30", 0, 1, true },
+	{ "at rest, one alone", "a", "", 0, 0, true },
 };
 
 static void which_neighbours_are_chosen(void **state)
 {
-	static const struct corpus_merge_limits limits = { FAN, 1000, 200 };
+	struct corpus_merge_limits limits = { FAN, 1000, 200, false };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(merge_rows); i++) {
@@ -162,10 +173,27 @@ static void which_neighbours_are_chosen(void **state)
 			rows[k].docs = 10;
 			dead[k] = k < strlen(r->dead) ? (uint32_t)(r->dead[k] - '0') : 0;
 		}
+		limits.rests = r->rests;
 		corpus_merge_choose(rows, dead, n, &limits, &first, &count);
 		CHECK_ROW(r->name, count == r->n);
 		CHECK_ROW(r->name, count == 0 || first == r->first);
 	}
+}
+
+/* Two of one size are too few while files come in, and enough when none do. */
+static void at_rest_fewer_are_enough(void **state)
+{
+	struct corpus_world *v = *state;
+
+	for (unsigned i = 1; i <= 2; i++) {
+		upload(v, i, NULL);
+		let_wait(v);
+		wait_list(v, i == 1 ? "1-1" : "1-1 2-2");
+	}
+	let_wait(v);
+	let_wait(v);
+	wait_list(v, "1-2");
+	check_files(v, 1, 2);
 }
 
 /* What `weir reindex` does before it waits. */
@@ -213,6 +241,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(a_merge_that_is_refused_waits),
+		TEST(at_rest_fewer_are_enough),
 		TEST(neighbours_become_one_without_what_was_removed),
 		TEST(a_mark_set_during_a_merge_is_kept),
 #undef TEST
