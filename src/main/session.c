@@ -92,6 +92,7 @@ struct service_options session_service_options(const struct settings *settings)
 		o.index.threads = (uint32_t)settings_number(settings, SETTING_index_threads);
 	o.index.fill_max = (uint32_t)settings_number(settings, SETTING_index_fill);
 	o.index.merge_fan = (uint32_t)settings_number(settings, SETTING_index_merge_fan);
+	o.index.rest_seconds = (uint32_t)settings_number(settings, SETTING_index_rest_seconds);
 	o.index.docs_max = (uint32_t)settings_number(settings, SETTING_index_segment_files_max);
 	o.index.bytes_max = settings_number(settings, SETTING_index_segment_bytes_max);
 	o.audit_retention_days = (uint32_t)settings_number(settings, SETTING_audit_retention_days);

@@ -23,7 +23,6 @@ enum {
 	MERGE_BASE_BYTES = 1 << 20, /* up to here all are of one size */
 	MERGE_DEAD_SHARE = 4,
 	MERGE_REST_SHARE = 3,
-	MERGE_REST_WAITS = 2, /* nothing came in for so many times the setting index-seconds */
 	DEAD_AT_FIRST = 256
 };
 
@@ -244,10 +243,9 @@ static bool all_dead(struct corpus_segment *const *ins, size_t n)
 
 static bool rests(const struct corpus *c)
 {
-	uint64_t seconds = c->svc->options.index.seconds;
-	int64_t wait_us = (int64_t)(seconds ? seconds : 1) * MERGE_REST_WAITS * INT64_C(1000000);
+	int64_t wait_us = c->svc->options.index.rest_seconds * INT64_C(1000000);
 
-	return clock_mono_us(c->svc->clock) - c->built_us >= wait_us;
+	return wait_us > 0 && clock_mono_us(c->svc->clock) - c->built_us >= wait_us;
 }
 
 static int merge(struct corpus *c, struct corpus_segment *const *ins, size_t n, bool *ret_did,

@@ -57,6 +57,7 @@ struct service_options service_options_default(const char *data)
 			   .threads = processors > 3 ? processors / 2 : 1,
 			   .features_version = SCAN_FEATURES_VERSION,
 			   .merge_fan = 8,
+			   .rest_seconds = 120,
 			   .docs_max = 1 << 20,
 			   .bytes_max = 8ull << 30 },
 		.audit_retention_days = 365,

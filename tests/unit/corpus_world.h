@@ -34,6 +34,7 @@ static inline int set_up(void **state)
 
 	v->w = world_new();
 	v->w->options.index.merge_fan = FAN;
+	v->w->options.index.rest_seconds = 0; /* here days pass in a moment */
 	v->w->options.index.threads = 3;
 	failing_init(&v->disk, v->w->dir);
 	v->w->options.io = &v->disk.io;

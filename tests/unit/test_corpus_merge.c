@@ -190,8 +190,8 @@ static void at_rest_fewer_are_enough(void **state)
 		let_wait(v);
 		wait_list(v, i == 1 ? "1-1" : "1-1 2-2");
 	}
-	let_wait(v);
-	let_wait(v);
+	v->w->options.index.rest_seconds = AGE_S;
+	reopen(v);
 	wait_list(v, "1-2");
 	check_files(v, 1, 2);
 }

@@ -61,6 +61,7 @@ struct service_options {
 		uint32_t threads;          /* that read and sign samples */
 		uint32_t features_version; /* of what is indexed of features; 0: nothing */
 		uint32_t merge_fan;        /* segments of one size that become one */
+		uint32_t rest_seconds;     /* without new files, then fewer do; 0: never */
 		uint32_t docs_max;         /* files of a segment … */
 		uint64_t bytes_max;        /* … and bytes of its file: beyond it is not merged */
 		bool repairs;              /* drop segments that exclude each other, don't refuse */
