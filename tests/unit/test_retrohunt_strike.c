@@ -274,7 +274,7 @@ static void an_abort_waits_for_no_child(void **state)
 		CHECK_OK(retrohunt_row_get(conn, f->ann.id, str_of(o.name), f->arena, &row, &err),
 			 &err);
 		sql_reader_give(service_db(f->w->svc), conn);
-		retro_admit(f->w->svc, &row, made.rules, NULL);
+		retro_admit(f->w->svc, &row, made.rules, NULL, NULL, 0);
 		while (!compiles &&
 		       world_i64(f->w, "SELECT count(*) FROM retrohunt_task WHERE lease_owner "
 				       "IS NOT NULL") == 0)
