@@ -16,6 +16,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from weirtest import write_files
+
 
 def run(*command, cwd=None, data=None):
     done = subprocess.run([str(c) for c in command], cwd=cwd, input=data, capture_output=True, check=False)
@@ -33,9 +35,7 @@ class Folder:
         self.path = Path(tempfile.mkdtemp(prefix="weir-archive-"))
         self.root = self.path / "in"
         self.root.mkdir()
-        for name, data in self.files.items():
-            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / name).write_bytes(data)
+        write_files(self.root, self.files)
         return self
 
     def __exit__(self, *_):

@@ -4,7 +4,21 @@ import re
 
 import pytest
 
+from weirtest import marker
+
 # Placeholders in requests: {sha256}, {ruleset}, ... stand for what the fixture made.
+
+
+@pytest.fixture(scope="module")
+def user(server):
+    """(name, client) of the module's hunter."""
+    name = f"hunter-{marker()}"
+    return name, server.api(server.user(name))
+
+
+@pytest.fixture(scope="module")
+def api(user):
+    return user[1]
 
 
 def kind(value):

@@ -37,11 +37,7 @@ def samples(tmp_path):
     """samples(**files): a folder with them; names may hold '/'."""
 
     def make(files, name="samples"):
-        for path, content in files.items():
-            full = tmp_path / name / path
-            full.parent.mkdir(parents=True, exist_ok=True)
-            full.write_bytes(content)
-        return tmp_path / name
+        return weirtest.write_files(tmp_path / name, files)
 
     return make
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from examples import ask, check, rows
+from examples import api, ask, check, rows, user  # noqa: F401 (api and user are fixtures)
 from weirtest import assert_error, marker
 
 RELATIONSHIPS = """analyses behaviours bundled_files collections comments compressed_parents contacted_domains contacted_ips
@@ -36,17 +36,6 @@ def tiny_pe():
     section = b".text\0\0\0" + struct.pack("<IIIIIIHHI", 512, 0x1000, 512, 512, 0, 0, 0, 0, 0x60000020)
     head = dos + coff + optional + section
     return head + bytes(512 - len(head)) + marker().encode().ljust(512, b"\xcc")
-
-
-@pytest.fixture(scope="module")
-def user(server):
-    name = f"hunter-{marker()}"
-    return name, server.api(server.user(name))
-
-
-@pytest.fixture(scope="module")
-def api(user):
-    return user[1]
 
 
 @pytest.fixture(scope="module")

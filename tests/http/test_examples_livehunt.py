@@ -5,7 +5,7 @@ import re
 import pytest
 
 import weirtest
-from examples import ask, check, rows
+from examples import api, ask, check, rows, user  # noqa: F401 (api and user are fixtures)
 from weirtest import assert_error, marker, rules_for
 
 RULESETS = "/intelligence/hunting_rulesets"
@@ -15,17 +15,6 @@ HEX_LINE = re.compile(r"(?:(?:\*begin_highlight\*|\*end_highlight\*)*[0-9A-F]{2}
 RULESET = {"type": "hunting_ruleset", "id": "7926136120", "links": {"self": "https://"}, "attributes": {
     "creation_date": 1, "enabled": False, "limit": 100, "modification_date": 1, "name": "x", "notification_emails": [],
     "number_of_rules": 1, "rule_names": ["x"], "rules": "x", "match_object_type": "file", "tags": []}}
-
-
-@pytest.fixture(scope="module")
-def user(server):
-    name = f"hunter-{marker()}"
-    return name, server.api(server.user(name))
-
-
-@pytest.fixture(scope="module")
-def api(user):
-    return user[1]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import weirtest
-from examples import ask, check, rows
+from examples import api, ask, check, rows, user  # noqa: F401 (api and user are fixtures)
 from weirtest import assert_error, marker, rules_for
 
 RULESETS = "/intelligence/hunting_rulesets"
@@ -29,17 +29,6 @@ ENTRY = {
         "hunting_info": {"rule_name": "vulnerability_weaponization", "snippet": "...", "match_source": "ORIGINAL_FILE",
                          "source_key": "433a7343"}}}
 PAGE = {"data": [ENTRY], "meta": {"cursor": "...", "count": 2545}, "links": {"self": "https://", "next": "https://"}}
-
-
-@pytest.fixture(scope="module")
-def user(server):
-    name = f"hunter-{marker()}"
-    return name, server.api(server.user(name))
-
-
-@pytest.fixture(scope="module")
-def api(user):
-    return user[1]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ import termios
 
 import pytest
 
+from weirtest import write_files
+
 FOUND, NONE, FAILED = 0, 1, 2
 NEEDLE = "rule needle { strings: $a = \"needle\" condition: $a }\n"
 LARGE = b"needle" + bytes(9 << 20)  # goes to the scanner alone
@@ -40,11 +42,7 @@ def tree(tmp_path):
     """tree(files): a folder of them; names may hold '/'."""
 
     def make(files, name="tree"):
-        for path, content in files.items():
-            full = tmp_path / name / path
-            full.parent.mkdir(parents=True, exist_ok=True)
-            full.write_bytes(content)
-        return tmp_path / name
+        return write_files(tmp_path / name, files)
 
     return make
 

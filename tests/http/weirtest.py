@@ -157,6 +157,15 @@ def rules_for(text, count=1, name="found"):
     return "\n".join(f'rule {name}_{i} {{ strings: $a = "{text}" condition: $a }}' for i in range(count))
 
 
+def write_files(root, files):
+    """{path below root: bytes}, with the folders they need; root."""
+    for path, content in files.items():
+        full = root / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.write_bytes(content)
+    return root
+
+
 def wait_for(look, max_s, otherwise):
     """What `look` returns as soon as that is true."""
     end = time.monotonic() + max_s
