@@ -334,7 +334,8 @@ void post_retrohunt_estimate(struct http_request *req, void *arg)
 	if (!read_new(req, &root, &ask))
 		return;
 	http_request_suspend(req);
-	rc = retrohunt_estimate(api->svc, &ask, job_estimated, req, &err);
+	rc = retrohunt_estimate(api->svc, api_call_of(req)->user.id, &ask, job_estimated, req,
+				&err);
 	if (!rc)
 		return;
 	job_fail(req, rc, &err, STR(""));

@@ -140,7 +140,7 @@ static int job_make(struct watch *w, const struct user *owner, const struct retr
 	w->wake = eventfd(0, EFD_CLOEXEC);
 	if (w->wake < 0)
 		return err_sys(err, errno, "cannot wait for the job");
-	int rc = estimates ? retrohunt_estimate(w->c->svc, ask, job_estimated, w, err)
+	int rc = estimates ? retrohunt_estimate(w->c->svc, owner->id, ask, job_estimated, w, err)
 			   : retrohunt_create(w->c->svc, owner, ask, job_made, w, err);
 
 	if (rc == 0)

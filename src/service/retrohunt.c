@@ -14,7 +14,7 @@
 
 enum {
 	CREATION_ARENA_MAX = 96 << 20, /* rules, messages, a few tries of the writer */
-	NAME_TRIES_MAX = 1000,         /* jobs of one user in one second */
+	NAMES_MAX = 1 << 20,           /* jobs of one user in one second */
 };
 
 /*
@@ -100,21 +100,48 @@ int retro_compile_new(struct service *svc, struct str rules, struct arena *arena
 
 /* ---- In the writer's transaction; it may run more than once ---- */
 
-/* "<user>-<seconds>", of letters, digits and '_' but for the last '-'; the next second if taken. */
-static int name_make(struct sql_conn *conn, struct creation *c, int64_t now_s, struct err *err)
+/* "<user>-<seconds>" or, not the first of its second, "<user>_<number>-<seconds>". */
+static int name_try(struct sql_conn *conn, struct creation *c, uint32_t number, int64_t now_s,
+		    bool *ret_taken, struct err *err)
 {
 	char user[sizeof c->user.name];
-	bool taken = true;
 	size_t n = 0;
 
 	for (const char *p = c->user.name; *p; p++)
 		user[n++] = *p == '.' || *p == '-' ? '_' : *p;
 	user[n] = 0;
-	for (int64_t s = now_s; s < now_s + NAME_TRIES_MAX && taken; s++) {
-		snprintf(c->name, sizeof c->name, "%s-%lld", user, (long long)s);
-		TRY(retrohunt_name_exists(conn, str_of(c->name), &taken, err));
+	if (number == 1)
+		snprintf(c->name, sizeof c->name, "%s-%lld", user, (long long)now_s);
+	else
+		snprintf(c->name, sizeof c->name, "%s_%u-%lld", user, number, (long long)now_s);
+	return retrohunt_name_exists(conn, str_of(c->name), ret_taken, err);
+}
+
+/*
+ * Of letters, digits and '_' but for the last '-'. Names are never given back, so those taken
+ * in this second have the first numbers: a free one is found in few looks.
+ */
+static int name_make(struct sql_conn *conn, struct creation *c, int64_t now_s, struct err *err)
+{
+	uint32_t taken_to = 0, free_at = 1;
+	bool taken;
+
+	for (;;) {
+		TRY(name_try(conn, c, free_at, now_s, &taken, err));
+		if (!taken)
+			break;
+		if (free_at >= NAMES_MAX)
+			return err_set(err, ERR_BUSY, "too many jobs in one second");
+		taken_to = free_at;
+		free_at *= 2;
 	}
-	return taken ? err_set(err, ERR_BUSY, "too many jobs in one second") : 0;
+	while (free_at - taken_to > 1) {
+		uint32_t middle = taken_to + (free_at - taken_to) / 2;
+
+		TRY(name_try(conn, c, middle, now_s, &taken, err));
+		*(taken ? &taken_to : &free_at) = middle;
+	}
+	return name_try(conn, c, free_at, now_s, &taken, err);
 }
 
 static int check_room(struct sql_conn *conn, const struct creation *c, struct err *err)

@@ -21,7 +21,9 @@ enum {
 };
 
 struct estimate {
+	struct estimate *next; /* of those under way; under the engine's lock */
 	struct service *svc;
+	int64_t owner_id;
 	struct arena *arena;
 	struct retrohunt_new ask; /* checked, in the arena */
 	struct ruleset_compiled compiled;
@@ -272,6 +274,36 @@ static int write_answer(struct estimate *e, struct str *ret, struct err *err)
 	return 0;
 }
 
+/* ---- One a user at a time: each may take half a minute of a thread ---- */
+
+static bool estimate_enter(struct estimate *e)
+{
+	struct retrohunt *engine = e->svc->retrohunt;
+	const struct estimate *other;
+
+	lock_take(&engine->lock);
+	for (other = engine->estimates; other && other->owner_id != e->owner_id;)
+		other = other->next;
+	if (!other) {
+		e->next = engine->estimates;
+		engine->estimates = e;
+	}
+	lock_drop(&engine->lock);
+	return !other;
+}
+
+static void estimate_leave(struct estimate *e)
+{
+	struct retrohunt *engine = e->svc->retrohunt;
+	struct estimate **at = &engine->estimates;
+
+	lock_take(&engine->lock);
+	while (*at != e)
+		at = &(*at)->next;
+	*at = e->next;
+	lock_drop(&engine->lock);
+}
+
 /* ---- The way through ---- */
 
 static int estimate_make(struct estimate *e, struct str *ret, struct err *err)
@@ -289,11 +321,12 @@ static void estimate_run(void *arg)
 	struct err err = { 0 };
 	int rc = estimate_make(e, &answer, &err);
 
+	estimate_leave(e); /* who is answered may ask for the next one */
 	e->done(answer, rc, &err, e->messages, e->done_arg);
 	estimate_free(e);
 }
 
-int retrohunt_estimate(struct service *svc, const struct retrohunt_new *ask,
+int retrohunt_estimate(struct service *svc, int64_t owner_id, const struct retrohunt_new *ask,
 		       retrohunt_estimated done, void *arg, struct err *err)
 {
 	struct estimate *e = mem_must_zalloc(sizeof *e);
@@ -304,9 +337,12 @@ int retrohunt_estimate(struct service *svc, const struct retrohunt_new *ask,
 	e->messages = STR("[]");
 	e->done = done;
 	e->done_arg = arg;
+	e->owner_id = owner_id;
 	rc = retro_check(ask, e->arena, &e->ask, err);
-	if (rc == 0)
-		rc = pool_run(svc->compilers, estimate_run, e, err);
+	if (rc == 0 && !estimate_enter(e))
+		rc = err_set(err, ERR_EXISTS, "an estimate of yours is under way: wait for it");
+	else if (rc == 0 && (rc = pool_run(svc->estimators, estimate_run, e, err)) != 0)
+		estimate_leave(e);
 	if (rc)
 		estimate_free(e);
 	return rc;

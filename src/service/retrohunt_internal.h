@@ -141,6 +141,7 @@ struct retrohunt {
 	struct retro_job *jobs;
 	size_t job_count;
 	uint64_t items_bytes;       /* of all tasks */
+	struct estimate *estimates; /* under way */
 	double rate_bytes, rate_us; /* of batches, older ones fading */
 	bool stopping;
 	unsigned worker_count;

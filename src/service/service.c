@@ -146,6 +146,7 @@ static int service_open_parts(struct service *svc, struct err *err)
 	TRY(keys_read(svc, err));
 	TRY(pool_new(&svc->pool, POOL_THREADS, err));
 	TRY(pool_new(&svc->compilers, COMPILER_THREADS, err));
+	TRY(pool_new(&svc->estimators, ESTIMATOR_THREADS, err));
 	svc->reports = report_cache_new();
 	svc->users = user_cache_new();
 	svc->usage = usage_new();
@@ -206,7 +207,8 @@ void service_close(struct service *svc)
 	hunt_cancel(svc);
 	retrohunt_cancel(svc);
 	unpack_cancel(svc);
-	pool_stop(svc->compilers);   /* whoever waits for a compile is answered */
+	pool_stop(svc->compilers); /* whoever waits for a compile is answered */
+	pool_stop(svc->estimators);
 	scan_pool_cancel(svc->scan); /* what is under way is hunted at the next start */
 	retrohunt_stop(svc);
 	hunt_stop(svc);
@@ -222,6 +224,7 @@ void service_close(struct service *svc)
 		give_leases_back(svc);
 	writer_close(svc->writer);
 	pool_free(svc->compilers);
+	pool_free(svc->estimators);
 	pool_free(svc->pool); /* the writer hands answers to it until it has stopped */
 	unpack_free(svc);
 	retrohunt_free(svc);

@@ -54,9 +54,10 @@ struct service {
 	struct packs *packs;
 	struct sql_db *db;
 	struct writer *writer;
-	struct pool *compilers; /* users' rules, each compiled alone: slow ones wait for each other
-				   only */
-	struct pool *pool;      /* blocking work */
+	struct pool *compilers;  /* users' rules, each compiled alone: slow ones wait for each other
+				    only */
+	struct pool *estimators; /* the same of estimates, which nobody else waits for */
+	struct pool *pool;       /* blocking work */
 	struct scan_pool *scan;
 	struct corpus *corpus; /* the index: which segments there are */
 	struct report_cache *reports;
@@ -90,7 +91,8 @@ void backup_snapshot_remove(const char *data);
 enum {
 	POOL_THREADS = 8,
 	POOL_QUEUE_MAX = 4096,
-	COMPILER_THREADS = 3
+	COMPILER_THREADS = 3,
+	ESTIMATOR_THREADS = 2
 };
 MUST_USE int pool_new(struct pool **ret, unsigned threads, struct err *err);
 void pool_stop(struct pool *p); /* runs what is queued; from then on pool_run is ERR_CLOSED */

@@ -45,17 +45,39 @@ static void a_job_finds_all_and_counts_exactly(void **state)
 	check_verifies(f);
 }
 
+/* However many there are, at the second that it is. */
 static void names_of_one_second_differ(void **state)
 {
+	static const struct {
+		const char *name;
+		unsigned more; /* jobs of before, by their numbers */
+		const char *want;
+	} rows[] = {
+		{ "the first", 0, "ann_b-1764000000" },
+		{ "the second", 0, "ann_b_2-1764000000" },
+		{ "the third", 0, "ann_b_3-1764000000" },
+		{ "after many", 3000, "ann_b_3001-1764000000" },
+		{ "one more", 0, "ann_b_3002-1764000000" },
+	};
 	struct fixture *f = *state;
-	char expected[RETROHUNT_NAME_BYTES];
 
-	for (int i = 0; i < 3; i++) {
-		struct retrohunt_job job =
-			run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct retrohunt_job job;
+		int64_t more = rows[i].more;
 
-		snprintf(expected, sizeof expected, "ann_b-%d", WORLD_START_S + i);
-		assert_string_equal(job.name, expected);
+		if (more)
+			world_exec(
+				f->w,
+				"WITH RECURSIVE n (i) AS (SELECT 4 UNION ALL SELECT i + 1 FROM n "
+				"WHERE i < ?1) INSERT INTO retrohunt_job (name, owner_id, rules, "
+				"rule_count, corpus, emails, status, created_s, last_id, "
+				"live_from, files, bytes, deleted) SELECT 'ann_b_' || i || "
+				"'-1764000000', 1, '', 1, 'main', '[]', 'finished', 1, 1, 1, 0, "
+				"0, 2 FROM n",
+				&more);
+		job = run(f, (struct retrohunt_new){ .rules = STR(RULE("needle")) });
+		CHECK_ROW_STR(rows[i].name, str_of(job.name), str_of(rows[i].want));
+		assert_int_equal(job.created_s, WORLD_START_S);
 	}
 }
 

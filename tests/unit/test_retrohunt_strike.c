@@ -358,6 +358,62 @@ static void a_job_outlives_compilers(void **state)
 	}
 }
 
+static void estimated(struct str attributes, int rc, const struct err *err, struct str messages,
+		      void *arg)
+{
+	struct outcome *o = arg;
+
+	(void)messages;
+	lock_take(&o->lock);
+	o->rc = rc;
+	if (rc)
+		o->err = *err;
+	o->is_over = attributes.n > 0 || rc;
+	cond_signal(&o->over);
+	lock_drop(&o->lock);
+}
+
+/* Estimates that take long are in nobody's way: one a user, on threads of their own. */
+static void a_slow_estimate_is_alone(void **state)
+{
+	const struct retrohunt_new ask = { .rules = STR(RULE("needle")) };
+	struct outcome slow = { .is_over = false }, other;
+	struct fixture *f = *state;
+	struct killing k;
+	struct err err;
+
+	put_many(f, "needle", FILES);
+	service_drain(f->w->svc);
+	lock_init(&slow.lock, LOCK_TEST);
+	cond_init(&slow.over);
+	page->builds = 1; /* and nobody kills the child yet */
+	CHECK_OK(retrohunt_estimate(f->w->svc, f->ann.id, &ask, estimated, &slow, &err), &err);
+	while (!page->child)
+		sched_yield();
+	assert_int_equal(retrohunt_estimate(f->w->svc, f->ann.id, &ask, estimated, &slow, &err),
+			 -ERR_EXISTS);
+	for (unsigned i = 0; i < COMPILER_THREADS + 1; i++)
+		CHECK_OK(create(f, &ask, &other), &other.err);
+	retrohunt_drain(f->w->svc);
+	assert_false(slow.is_over);
+	assert_int_equal(look(f, other.name).num_matches, FILES);
+	killing_begin(&k, -1, 0, -1); /* the next child makes it */
+	lock_take(&slow.lock);
+	while (!slow.is_over)
+		cond_wait(&slow.over, &slow.lock);
+	lock_drop(&slow.lock);
+	killing_end(&k);
+	CHECK_OK(slow.rc, &slow.err);
+	slow.is_over = false;
+	CHECK_OK(retrohunt_estimate(f->w->svc, f->ann.id, &ask, estimated, &slow, &err), &err);
+	lock_take(&slow.lock);
+	while (!slow.is_over)
+		cond_wait(&slow.over, &slow.lock);
+	lock_drop(&slow.lock);
+	cond_release(&slow.over);
+	lock_release(&slow.lock);
+}
+
 static void items_bytes_set(struct fixture *f, uint64_t bytes)
 {
 	struct retrohunt *e = f->w->svc->retrohunt;
@@ -425,6 +481,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(an_abort_of_a_waiting_job_waits_for_nobody, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_job_outlives_compilers, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_slow_estimate_is_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_plan_waits_for_memory, setup, teardown),
 	};
 

@@ -96,12 +96,13 @@ MUST_USE int retrohunt_create(struct service *svc, const struct user *user,
 /*
  * What such a job would cost, without making one: a JSON object, see the schema
  * retrohunt_estimate. Outcome and errors as retrohunt_create's; ERR_TIMEOUT after
- * half a minute.
+ * half a minute. ERR_EXISTS at once: another of the same owner is under way.
  */
 typedef void (*retrohunt_estimated)(struct str attributes_json, int rc, const struct err *err,
 				    struct str messages, void *arg);
-MUST_USE int retrohunt_estimate(struct service *svc, const struct retrohunt_new *ask,
-				retrohunt_estimated done, void *arg, struct err *err);
+MUST_USE int retrohunt_estimate(struct service *svc, int64_t owner_id,
+				const struct retrohunt_new *ask, retrohunt_estimated done,
+				void *arg, struct err *err);
 
 /* By name. ERR_NOT_FOUND also where it is another's. With live counters. */
 MUST_USE int retrohunt_get(struct service *svc, int64_t owner_id, struct str name,
