@@ -75,29 +75,27 @@ pub fn pair(library: &[u8], function: &[u8]) -> Vec<u8> {
 /// What hashes were made of, for tests that print them.
 #[cfg(test)]
 pub mod names {
-    use std::cell::RefCell;
     use std::collections::HashMap;
+    use std::sync::Mutex;
 
-    thread_local! {
-        static KEPT: RefCell<Option<HashMap<u64, (String, Vec<u8>)>>> = const { RefCell::new(None) };
-    }
+    type Named = HashMap<u64, (String, Vec<u8>)>;
 
-    /// From now on, of this thread.
+    static KEPT: Mutex<Option<Named>> = Mutex::new(None);
+
+    /// From now on.
     pub fn keep() {
-        KEPT.set(Some(HashMap::new()));
+        *KEPT.lock().unwrap() = Some(HashMap::new());
     }
 
     pub fn note(hash: u64, kind: &str, value: &[u8]) {
-        KEPT.with_borrow_mut(|kept| {
-            if let Some(kept) = kept {
-                kept.entry(hash)
-                    .or_insert_with(|| (kind.to_string(), value.to_vec()));
-            }
-        });
+        if let Some(kept) = KEPT.lock().unwrap().as_mut() {
+            kept.entry(hash)
+                .or_insert_with(|| (kind.to_string(), value.to_vec()));
+        }
     }
 
     pub fn of(hash: u64) -> Option<(String, Vec<u8>)> {
-        KEPT.with_borrow(|kept| kept.as_ref()?.get(&hash).cloned())
+        KEPT.lock().unwrap().as_ref()?.get(&hash).cloned()
     }
 }
 

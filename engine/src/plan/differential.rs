@@ -5,12 +5,14 @@
 //! prints the rule and the sample.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use super::plan;
-use super::random::{grammar, quoted, Dice, Source, IMPORTS};
+use super::random::{grammar, quoted, Dice, Rule, Source, IMPORTS};
 use super::reading::{Op, Program, Sample};
-use crate::features::{self, names};
+use crate::features::{self, names, table};
 
 /// Rules of one source.
 const RULES: usize = 40;
@@ -19,6 +21,7 @@ const RULES: usize = 40;
 #[derive(Default)]
 struct Seen {
     sources: usize,
+    broken: usize,
     rules: usize,
     refused: usize,
     matches: usize,
@@ -37,8 +40,9 @@ struct Seen {
 impl Seen {
     fn summary(&self) -> String {
         format!(
-            "{} sources, {} rules ({} refused, {} narrowed), {} matches, {} ruled out, {} matches of patterns ({} local)",
-            self.sources, self.rules, self.refused, self.narrowed, self.matches, self.ruled_out, self.patterns, self.local
+            "{} sources ({} broken), {} rules ({} refused, {} narrowed), {} matches, {} ruled out, {} matches of patterns ({} local)",
+            self.sources,
+            self.broken, self.rules, self.refused, self.narrowed, self.matches, self.ruled_out, self.patterns, self.local
         )
     }
 
@@ -64,99 +68,167 @@ impl Seen {
     }
 }
 
-fn run_source(dice: &mut Dice, seen: &mut Seen) {
-    let source = Source::new(dice);
-    let mut compiler = yara_x::Compiler::new();
-    compiler.add_source(IMPORTS).unwrap();
-    let (mut text, mut known, mut rules) = (String::from(IMPORTS), Vec::new(), Vec::new());
-    for i in 0..RULES {
-        let rule = source.rule(dice, &format!("r{i}"), &known);
-        if compiler.add_source(rule.text.as_str()).is_err() {
-            seen.refused += 1;
-            // Damaged or not, planning does no harm.
-            let _ = plan(rule.text.as_bytes());
-            continue;
-        }
-        text.push_str(&rule.text);
-        known.push(format!("r{i}"));
-        rules.push(rule);
-    }
-    let program = match plan(text.as_bytes()) {
-        Ok(bytes) => Program::read(&bytes),
-        Err(failure) => panic!("{}\n{text}", failure.text),
+/// Rules that compile together, and their program.
+struct Trial {
+    text: String,
+    names: Vec<String>,
+    rules: Vec<Rule>,
+    program: Program,
+}
+
+/// A rule that matched, and where its patterns did.
+struct Match {
+    name: String,
+    patterns: Vec<(String, Range<usize>)>,
+}
+
+/// Matches of one pattern that are looked at.
+const PLACES: usize = 3;
+
+/// What the engine says of a sample; nothing: it gave up.
+fn scan(scanner: &mut yara_x::Scanner, data: &[u8]) -> Option<Vec<Match>> {
+    let results = scanner.scan(data).ok()?;
+    let of = |rule: yara_x::Rule| Match {
+        name: rule.identifier().into(),
+        patterns: rule
+            .patterns()
+            .flat_map(|pattern| {
+                let name = pattern.identifier().to_string();
+                let places: Vec<_> = pattern.matches().take(PLACES).map(|m| m.range()).collect();
+                places.into_iter().map(move |range| (name.clone(), range))
+            })
+            .collect(),
     };
-    let compiled = compiler.build();
-    seen.sources += 1;
-    seen.rules += rules.len();
-    seen.narrowed += program.rules.iter().filter(|row| row.note == 0).count();
-    let mut scanner = yara_x::Scanner::new(&compiled);
-    scanner.set_timeout(Duration::from_secs(20));
-    for data in &source.samples {
-        let Ok(results) = scanner.scan(data) else {
-            return;
+    Some(
+        results
+            .matching_rules()
+            .include_private(true)
+            .map(of)
+            .collect(),
+    )
+}
+
+impl Trial {
+    fn new(dice: &mut Dice, source: &Source, seen: &mut Seen) -> (Trial, yara_x::Rules) {
+        let mut compiler = yara_x::Compiler::new();
+        compiler.add_source(IMPORTS).unwrap();
+        let (mut text, mut names, mut rules) = (String::from(IMPORTS), Vec::new(), Vec::new());
+        for i in 0..RULES {
+            let rule = source.rule(dice, &format!("r{i}"), &names, &seen.rows);
+            if compiler.add_source(rule.text.as_str()).is_err() {
+                seen.refused += 1;
+                // Whether it compiles or not, planning does no harm.
+                let _ = plan(rule.text.as_bytes());
+                continue;
+            }
+            text.push_str(&rule.text);
+            names.push(format!("r{i}"));
+            rules.push(rule);
+        }
+        let program = match plan(text.as_bytes()) {
+            Ok(bytes) => Program::read(&bytes),
+            Err(failure) => panic!("{}\n{text}", failure.text),
         };
+        let trial = Trial {
+            text,
+            names,
+            rules,
+            program,
+        };
+        (trial, compiler.build())
+    }
+
+    /// Prints all there is to know: the message of a panic may be cut.
+    fn fail(&self, i: usize, data: &[u8], why: &str) -> ! {
+        let labels = |hash| match names::of(hash) {
+            Some((kind, value)) => format!("<{kind} {}>", quoted(&value)),
+            None => format!("{hash:x}"),
+        };
+        println!(
+            "{}\n{}\n{}\nsample \"{}\"\n{why}",
+            self.text,
+            self.program.print(&labels),
+            self.rules[i].text,
+            quoted(data)
+        );
+        panic!("{}: {why}", self.names[i]);
+    }
+
+    fn check(&self, data: &[u8], matches: Vec<Match>, seen: &mut Seen) {
         let Some(features) = features::extract(data) else {
-            continue;
+            return;
         };
         let sample = Sample {
             data,
             features: BTreeSet::from_iter(features),
         };
-        let possible = program.candidates(&sample);
+        let possible = self.program.candidates(&sample);
         seen.ruled_out += possible.iter().filter(|can| !**can).count();
-        for matched in results.matching_rules().include_private(true) {
+        for matched in matches {
             seen.matches += 1;
-            let name = matched.identifier();
-            let i = known.iter().position(|known| known == name).unwrap();
-            let row = &program.rules[i];
-            assert_eq!(row.name, name);
-            let told = || {
-                format!(
-                    "{}\n{}\nsample \"{}\"",
-                    rules[i].text,
-                    program.print(&|hash| format!("{:?}", names::of(hash))),
-                    quoted(data)
-                )
-            };
-            assert!(possible[i], "{name} matches but is ruled out\n{}", told());
-            for row in &rules[i].rows {
+            let i = self.names.iter().position(|name| *name == matched.name);
+            let i = i.unwrap();
+            let row = &self.program.rules[i];
+            assert_eq!(row.name, matched.name);
+            if !possible[i] {
+                self.fail(i, data, "the rule matches but is ruled out");
+            }
+            for row in &self.rules[i].rows {
                 seen.rows[*row] += 1;
             }
-            seen.note(&program, &row.code);
-            let first = program
-                .strings
-                .iter()
-                .position(|(rule, _)| *rule as usize == i);
-            for pattern in matched.patterns() {
-                let strings = program.strings.iter().skip(first.unwrap());
-                // The one without a name is the last of its rule.
-                let Some((_, row)) = strings
-                    .take(4)
-                    .find(|(_, row)| row.name == pattern.identifier())
-                else {
-                    panic!("no {}", pattern.identifier());
-                };
-                for found in pattern.matches().take(3) {
-                    seen.patterns += 1;
-                    assert!(
-                        program.pattern_holds(row, data),
-                        "{} matches but is ruled out\n{}",
-                        row.name,
-                        told()
-                    );
-                    if row.flags & 1 != 0 {
-                        seen.local += 1;
-                        assert!(
-                            found.range().len() <= 4096
-                                && program.pattern_holds(row, &data[found.range()]),
-                            "{} is not local at {:?}\n{}",
-                            row.name,
-                            found.range(),
-                            told()
-                        );
-                    }
-                }
-                seen.note(&program, &row.code);
+            seen.note(&self.program, &row.code);
+            for (pattern, range) in matched.patterns {
+                self.check_pattern(i, &pattern, range, data, seen);
+            }
+        }
+    }
+
+    /// What a match of a pattern needs is in the sample; in the match, if it is local.
+    fn check_pattern(
+        &self,
+        i: usize,
+        pattern: &str,
+        range: Range<usize>,
+        data: &[u8],
+        seen: &mut Seen,
+    ) {
+        let mut strings = self.program.strings.iter();
+        let found = strings.find(|(rule, row)| *rule as usize == i && row.name == pattern);
+        let (_, row) = found.unwrap();
+        seen.patterns += 1;
+        if !self.program.pattern_holds(row, data) {
+            self.fail(i, data, &format!("{pattern} matches but is ruled out"));
+        }
+        if row.flags & 1 != 0 {
+            seen.local += 1;
+            // Of base64 the engine tells less than it has looked at.
+            let around =
+                range.start.saturating_sub(range.len())..data.len().min(range.end + range.len());
+            if range.len() > 4096 || !self.program.pattern_holds(row, &data[around]) {
+                self.fail(i, data, &format!("{pattern} is not local at {range:?}"));
+            }
+        }
+        seen.note(&self.program, &row.code);
+    }
+}
+
+fn run_source(dice: &mut Dice, seen: &mut Seen) {
+    let source = Source::new(dice);
+    let (trial, rules) = Trial::new(dice, &source, seen);
+    seen.sources += 1;
+    seen.rules += trial.rules.len();
+    let rows = trial.program.rules.iter();
+    seen.narrowed += rows.filter(|row| row.note == 0).count();
+    let mut scanner = yara_x::Scanner::new(&rules);
+    scanner.set_timeout(Duration::from_secs(20));
+    for data in &source.samples {
+        // The engine panics where the least integer is divided by -1.
+        match catch_unwind(AssertUnwindSafe(|| scan(&mut scanner, data))) {
+            Ok(Some(matches)) => trial.check(data, matches, seen),
+            Ok(None) => return,
+            Err(_) => {
+                seen.broken += 1;
+                return;
             }
         }
     }
@@ -168,6 +240,46 @@ fn setting(name: &str) -> Option<u64> {
 
 /// Sources of the short run.
 const SOURCES: usize = 60;
+
+/// What programs consist of.
+const OPERATORS: [&str; 10] = [
+    "true", "all", "any", "of", "run", "string", "rule", "size", "bytes", "feature",
+];
+
+/// Kinds of features that are not fields as they are.
+const KINDS: [&str; 16] = [
+    table::IMPHASH,
+    table::IMPORTS,
+    table::IMPORTS_FUNCTION,
+    table::EXPORTS,
+    table::LOCALE,
+    table::LANGUAGE,
+    table::IS_DLL,
+    table::IS_32BIT,
+    table::IS_64BIT,
+    table::MD5,
+    table::SHA256,
+    "pe.entry_point+0",
+    "elf.entry_point+0",
+    "pe.version_info[]companyname",
+    "pe.version_info[]~",
+    "lnk.name~",
+];
+
+impl Seen {
+    /// What is in the language or in programs, and was in no match.
+    fn missing(&self) -> Vec<String> {
+        let rows = grammar::rows().zip(&self.rows);
+        let rows = rows.filter(|(_, n)| **n == 0);
+        let operators = OPERATORS
+            .iter()
+            .filter(|name| !self.operators.contains_key(*name));
+        let kinds = KINDS.iter().filter(|kind| !self.kinds.contains_key(**kind));
+        rows.map(|((kind, row), _)| format!("{kind}: {row}"))
+            .chain(operators.chain(kinds).map(|name| name.to_string()))
+            .collect()
+    }
+}
 
 #[test]
 fn no_match_is_ruled_out() {
@@ -191,20 +303,21 @@ fn no_match_is_ruled_out() {
         );
     }
     println!("{}", seen.summary());
-    println!("{:?}", seen.operators);
-    println!("{:?}", seen.kinds);
-    let never: Vec<_> = grammar::rows()
-        .zip(&seen.rows)
-        .filter(|(_, n)| **n == 0)
-        .map(|(row, _)| row)
-        .collect();
-    println!("never in a match: {never:?}");
+    println!("{:?}\n{:?}", seen.operators, seen.kinds);
+    println!("in no match: {:#?}", seen.missing());
     // The test can fail only if there is enough to be wrong about.
     assert!(
-        seen.matches > 20 * seen.sources && seen.ruled_out > 20 * seen.sources,
+        seen.matches > 20 * seen.sources
+            && seen.ruled_out > 20 * seen.sources
+            && seen.refused < seen.rules
+            && 5 * seen.broken < seen.sources,
         "{}",
         seen.summary()
     );
+    let never = OPERATORS
+        .iter()
+        .filter(|name| !seen.operators.contains_key(*name));
+    assert_eq!(never.count(), 0, "{:?}", seen.operators);
 }
 
 /// Sources that are damaged anywhere are planned or refused, never a panic.
@@ -214,7 +327,7 @@ fn damaged_sources_do_no_harm() {
     for round in 0..1000 {
         let mut dice = Dice::new(round);
         let made = Source::new(&mut dice);
-        let mut source = made.rule(&mut dice, "r", &[]).text.into_bytes();
+        let mut source = made.rule(&mut dice, "r", &[], &[]).text.into_bytes();
         for _ in 0..1 + dice.below(3) {
             let at = dice.below(source.len().max(1)).min(source.len() - 1);
             match dice.below(4) {

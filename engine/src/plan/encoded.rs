@@ -6,7 +6,7 @@ use super::pattern::widen;
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Characters of a piece of wide base64.
+/// Characters of a piece of wide base64; one begins with each.
 const PIECE_CHARS: usize = 4;
 
 /// What a sample has that holds `text` in base64, at any of the three places it can
@@ -67,7 +67,8 @@ fn slack(text_len: usize, padding: usize) -> usize {
     decoded.saturating_sub(((padding + text_len) * 8).div_ceil(6))
 }
 
-/// Wide characters with up to `slack` others among them: each spoils one piece.
+/// Wide characters with up to `slack` others among them: each spoils the pieces that it
+/// stands in.
 fn wide_need(chars: &[u8], slack: usize) -> Need {
     // The zero after the last character is not asked for at the end of a sample.
     let wide = widen(chars);
@@ -75,10 +76,12 @@ fn wide_need(chars: &[u8], slack: usize) -> Need {
     if slack == 0 {
         return run_need(wide);
     }
-    let pieces: Vec<Need> = wide.chunks(2 * PIECE_CHARS).map(run_need).collect();
-    // A short last piece says nothing and is not counted on.
-    let sure = pieces.len().saturating_sub(slack);
-    Need::at_least(sure, pieces)
+    let count = (chars.len() + 1).saturating_sub(PIECE_CHARS);
+    let pieces: Vec<Need> = (0..count)
+        .map(|i| &wide[2 * i..wide.len().min(2 * (i + PIECE_CHARS))])
+        .map(run_need)
+        .collect();
+    Need::at_least(count.saturating_sub((PIECE_CHARS - 1) * slack), pieces)
 }
 
 #[cfg(test)]
@@ -96,6 +99,26 @@ mod tests {
         assert_eq!(chars("foobar", 0), "Zm9vYmFy");
         assert_eq!(chars("foobar", 1), "Zvb2Jhc");
         assert_eq!(chars("foobar", 2), "mb29iYX");
+    }
+
+    #[test]
+    fn what_stands_between_spoils_three_pieces() {
+        let chars = b"abcdefgh";
+        let Need::AtLeast(2, pieces) = wide_need(chars, 1) else {
+            panic!("{:?}", wide_need(chars, 1));
+        };
+        for at in 0..=chars.len() {
+            let mut with = chars.to_vec();
+            with.insert(at, b'=');
+            let with = widen(&with);
+            let with = &with[..with.len() - 1];
+            let there = pieces.iter().filter(|piece| match piece {
+                Need::Run(run) => with.windows(run.bytes.len()).any(|w| w == run.bytes),
+                _ => panic!("{piece:?}"),
+            });
+            assert!(there.count() >= 2, "{at}");
+        }
+        assert_eq!(wide_need(b"abcdef", 1), Need::True);
     }
 
     #[test]

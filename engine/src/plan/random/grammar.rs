@@ -39,7 +39,8 @@ pub const TABLE: &[Kind] = &[
         &[
             "${p}", "${p}", "{each}", "{fact}", "{fact}", "{call}", "{loop}", "{head}", "{size}", "{rule}", "{rule}", "true", "false", "#{p} {cmp} {small}",
             "pe.is_pe", "lnk.is_lnk", "dotnet.is_dotnet", "pe.is_signed", "pe.is_dll()", "pe.is_32bit()", "pe.is_64bit()",
-            "pe.is_pe == {small}", "dotnet.is_dotnet == 0", "lnk.is_lnk == 0", "pe.is_signed == false", "pe.is_dll() == true", "filesize",
+            "#{p} >= 0", "#{p} in (0..20) >= 0", "{num0} >= 0", "{num0} != 1", "{num0} > -1", "#{p} * (1.0 \\ #{p})", "#{p} * filesize * (1.0 \\ #{p}) != 0", "(#{p} | {small}) != 0", "(#{p} + #{p}) >= 1",
+            "pe.is_pe == {small}", "dotnet.is_dotnet == 0", "lnk.is_lnk == 0", "filesize",
         ],
         &[
             "({bool} and {bool})", "({bool} and {bool} and {bool})", "({bool} or {bool})", "({bool} or {bool} or {bool})", "not {bool}",
@@ -61,7 +62,7 @@ pub const TABLE: &[Kind] = &[
             "for {q} {let section} in pe.sections : ({in}{section}.name == {sectionname} and {section}.raw_data_size > 0)",
             "for {q} {let import} in pe.import_details : ({in}for {q} {let function} in {import}.functions : ({in}{bool}))",
             "for {q} {let import} in pe.import_details : ({in}pe.imports({import}.library_name, {func}))",
-            "for {q} {let import} in pe.delayed_import_details : ({in}pe.imports(pe.IMPORT_ANY, {import}.library_name, {func}) > 0)",
+            "for {q} {let import} in pe.delayed_import_details : ({in}pe.imports(pe.IMPORT_ANY, {import}.library_name, {func}))",
             "for {q} {let str}, {let str} in pe.version_info : ({in}{bool})",
             "for {q} {let str}, {let str} in pe.version_info : ({in}{str} == {text} and {str} icontains {text})",
             "for {q} {let str} in macho.rpaths : ({in}{bool})",
@@ -78,9 +79,8 @@ pub const TABLE: &[Kind] = &[
             "with {let lib} = {lib} : ({in}pe.imports({lib}, {func}))",
             "${p} at {num}", "${p} in ({num}..{num})", "${p} at pe.entry_point", "${p} at elf.entry_point", "${p} at filesize - {small}",
             "{q} of {set} at pe.entry_point",
-            "{num} {cmp} {num}", "{num} {cmp} {num}", "{num} {cmp} {int}", "{int} {cmp} {num}", "{num}", "({num}) == true", "{str}",
+            "{num} {cmp} {num}", "{num} {cmp} {num}", "{num} {cmp} {int}", "{int} {cmp} {num}", "{num}", "{str}",
             "{float} {cmp} {num}", "{num} {cmp} {float}", "{float} {cmp} {float}", "{float}",
-            "{bool} == {bool}", "{bool} != false", "{bool} == true",
             "{str} {cmp} {str}", "{str} contains {str}", "{str} icontains {str}", "{str} startswith {str}", "{str} istartswith {str}",
             "{str} endswith {str}", "{str} iendswith {str}", "{str} iequals {str}", "{str} matches {regexp}",
             "pe.imports({str}, {str})", "pe.imports({flags}, {str}, {str})", "pe.imports({str}) {cmp} {small}", "pe.imports({str}, {num}) > 0",
@@ -94,7 +94,7 @@ pub const TABLE: &[Kind] = &[
     (
         "callpe",
         &[
-            "pe.imports({lib}, {func})", "pe.imports({lib}, {func}) {cmp} false", "pe.imports({lib}) > 0", "pe.imports({lib}) {cmp} {small}",
+            "pe.imports({lib}, {func})", "pe.imports({lib}) > 0", "pe.imports({lib}) {cmp} {small}",
             "pe.imports({lib}, {small}) {cmp} 0", "pe.imports({flags}, {lib}, {func})", "pe.imports({flags}, {lib}) > 0",
             "pe.imports({flags}, {lib}, {small})", "not pe.imports({lib}, {func})", "pe.imports({importname}, {func})",
             "pe.imports({importname}, {small}) > 0", "pe.imports({importname}) > 0",
@@ -149,7 +149,7 @@ pub const TABLE: &[Kind] = &[
     ),
     ("set", &["them", "($a, $b)", "($a)", "($*)", "($a*, $c)", "($c)"], &[]),
     ("p", &["a", "b", "c"], &[]),
-    ("pct", &["0", "1", "25", "33", "34", "51", "67", "75", "99", "100", "101", "200"], &[]),
+    ("pct", &["0", "1", "25", "33", "34", "51", "67", "75", "99", "100"], &[]),
     ("read", &["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "uint8be", "int8be", "uint16be", "int16be", "uint32be", "int32be", "uint64be", "int64be"], &[]),
     (
         "num",
@@ -228,7 +228,7 @@ pub const TABLE: &[Kind] = &[
     (
         "fact-truth",
         &[
-            "{field}", "not {field}", "{field} == {value}", "not not {field}", "{field} == true", "{field} != false", "{field} == 1", "{field} == 0",
+            "{field}", "not {field}", "not not {field}", "{field} == 1", "{field} == 0",
             "defined {field}", "with f = {field} : (f)", "with f = {field} : (not f)", "{field} and {bool0}", "({field} or not {field})",
         ],
         &[],
@@ -260,7 +260,7 @@ pub const TABLE: &[Kind] = &[
     ),
     (
         "fact-truth-list",
-        &["for any e in {list} : (e{rest})", "for all e in {list} : (not e{rest})", "with e = {element} : (e{rest} == {value})"],
+        &["for any e in {list} : (e{rest})", "for all e in {list} : (not e{rest})", "with e = {element} : (not e{rest})"],
         &[],
     ),
     (
@@ -292,12 +292,28 @@ pub fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
         .flat_map(|(kind, flat, deep)| flat.iter().chain(deep.iter()).map(move |row| (*kind, *row)))
 }
 
+/// Numbers at which sums run over.
+const EDGES: &[&str] = &[
+    "(-9223372036854775807 - 1)",
+    "(-9223372036854775807)",
+    "0x7fffffffffffffff",
+    "0x7ffffffffffffff0",
+    "0",
+    "1",
+    "5",
+    "-5",
+    "0.5",
+    "4000",
+];
+
 const DEPTH_MAX: usize = 4;
 
 pub struct Maker<'a> {
     dice: &'a mut Dice,
     facts: &'a Facts,
     earlier: &'a [String],
+    /// How often each row was in a match: rare ones are preferred.
+    counts: &'a [usize],
     /// Names in loops and the kinds of what they stand for.
     names: Vec<(String, &'static str)>,
     fresh: usize,
@@ -307,11 +323,17 @@ pub struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    pub fn new(dice: &'a mut Dice, facts: &'a Facts, earlier: &'a [String]) -> Self {
+    pub fn new(
+        dice: &'a mut Dice,
+        facts: &'a Facts,
+        earlier: &'a [String],
+        counts: &'a [usize],
+    ) -> Self {
         Maker {
             dice,
             facts,
             earlier,
+            counts,
             names: Vec::new(),
             fresh: 0,
             fact: (String::new(), None),
@@ -344,12 +366,17 @@ impl<'a> Maker<'a> {
                 found
             })
             .unwrap_or_else(|| panic!("no kind {kind}"));
-        let shallow = depth >= DEPTH_MAX || deep.is_empty() || self.dice.one_in(2);
-        let at = if shallow {
-            self.dice.below(flat.len())
-        } else {
-            flat.len() + self.dice.below(deep.len())
+        let mut any = || {
+            let shallow = depth >= DEPTH_MAX || deep.is_empty() || self.dice.one_in(2);
+            if shallow {
+                self.dice.below(flat.len())
+            } else {
+                flat.len() + self.dice.below(deep.len())
+            }
         };
+        let (one, other) = (any(), any());
+        let count = |at: &usize| self.counts.get(first + *at).copied().unwrap_or(0);
+        let at = [one, other].into_iter().min_by_key(count).unwrap();
         self.rows.push(first + at);
         self.fill(flat.iter().chain(deep).nth(at).unwrap(), depth)
     }
@@ -499,18 +526,19 @@ impl<'a> Maker<'a> {
         let op = self.make("cmp", depth);
         let near = size + self.dice.below(3) as i64 - 1;
         let not = self.dice.word(&["", "", "not "]);
-        match self.dice.below(8) {
+        match self.dice.below(9) {
             0 => format!("{not}filesize {op} {near}.5"),
             1 => format!("{not}{near} {op} filesize"),
             2 => format!("{not}filesize + {added} {op} {}", near + added),
             3 => format!("{not}filesize - {added} {op} {}", near - added),
             4 => format!("{not}(filesize {op} {near} or filesize < 3)"),
             5 => format!("{not}{}.5 {op} filesize - {added}", (near - added).max(0)),
-            6 => format!(
-                "{not}filesize + {} {op} {}",
-                self.make("int", depth),
-                self.make("int", depth)
-            ),
+            6 => {
+                let (a, b) = (self.dice.word(EDGES), self.dice.word(EDGES));
+                let added = self.dice.word(&["+", "-"]);
+                format!("{not}filesize {added} {a} {op} {b}")
+            }
+            7 => format!("{not}filesize {op} {}", self.make("int", depth)),
             _ => format!("{not}filesize {op} {near}"),
         }
     }

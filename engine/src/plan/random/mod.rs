@@ -122,7 +122,7 @@ impl Source {
     }
 
     /// Another rule, which may refer to earlier ones.
-    pub fn rule(&self, dice: &mut Dice, name: &str, earlier: &[String]) -> Rule {
+    pub fn rule(&self, dice: &mut Dice, name: &str, earlier: &[String], counts: &[usize]) -> Rule {
         let strings = dice.pick(&self.strings).clone();
         let flags = match dice.below(50) {
             0 => "global ",
@@ -130,7 +130,7 @@ impl Source {
             2..=5 => "private ",
             _ => "",
         };
-        let mut maker = grammar::Maker::new(dice, &self.facts, earlier);
+        let mut maker = grammar::Maker::new(dice, &self.facts, earlier, counts);
         let condition = maker.make("top", 0);
         let rows = maker.rows;
         // A global rule that is never true leaves nothing to see.
@@ -139,12 +139,20 @@ impl Source {
         } else {
             ("(", ")")
         };
-        // All patterns are used, whatever the condition leaves out.
-        let tail = dice.word(&[
-            "or (filesize == 7 and all of them)",
-            "and (filesize >= 0 or any of them)",
-            "or all of them",
-        ]);
+        let asks = |text: &str| {
+            text.replace("!=", "").contains(['$', '#', '@', '!']) || text.contains("them")
+        };
+        let (strings, tail) = if asks(&condition) {
+            // All patterns are used, whatever the condition leaves out.
+            let tails = [
+                "or (filesize == 7 and all of them)",
+                "and (filesize >= 0 or any of them)",
+                "or all of them",
+            ];
+            (strings, dice.word(&tails))
+        } else {
+            (String::new(), "")
+        };
         Rule {
             text: format!(
                 "{flags}rule {name} {{ {strings} condition: {open}{condition}{close} {tail} }}\n"
