@@ -67,8 +67,9 @@ enum control_item {
 	CONTROL_MESSAGES = 3,  /* the next piece of the compiler's messages */
 	CONTROL_HUNTED = 4,    /* files, of all, bytes, of all, matches, skipped, seconds left */
 	CONTROL_MATCH = 5,     /* rule, SHA-256, is in a file inside */
-	CONTROL_SKIPPED = 6,   /* SHA-256, reason */
+	CONTROL_SKIPPED = 6,   /* SHA-256, reason, 0: only too large */
 	CONTROL_ESTIMATED = 7, /* the next piece of what it would cost: a JSON object */
+	CONTROL_JOB = 8,       /* the name of the job that was made */
 };
 
 /* ---- Frames ---- */

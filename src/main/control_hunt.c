@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "base/arena.h"
 #include "base/hex.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "service/retrohunt.h"
 
@@ -23,50 +25,116 @@ enum {
 	TEXT_BYTES_MAX = 16 << 20,  /* messages, or an estimate */
 };
 
-struct watch {
-	struct connection *c;
-	bool files_only;
-	int64_t told; /* position of the last match */
-	/* what has come of the making */
+/*
+ * A job or an estimate on its way. Compiling and planning take up to a minute, and who
+ * waits for it may go away meanwhile; then what has come is nobody's but ours to end:
+ *
+ *   WAITING --outcome--> COME (the watch has it)
+ *          \--who waited is gone--> LEFT (the outcome's thread has it)
+ */
+enum making_state {
+	MAKING_WAITING,
+	MAKING_COME,
+	MAKING_LEFT
+};
+struct making {
+	struct service *svc;
+	struct audit_by by;
+	int64_t owner_id;
+	struct retrohunt_wish wish;
+	_Atomic enum making_state state;
 	int wake; /* eventfd */
+	/* the outcome */
 	int rc;
 	struct err err;
 	struct buf messages; /* owned */
 	struct buf estimate; /* owned */
+	char name[RETROHUNT_NAME_BYTES];
+	int64_t id;
+};
+
+struct watch {
+	struct connection *c;
+	bool files_only;
+	int64_t told; /* position of the last match */
 	char name[RETROHUNT_NAME_BYTES];
 	int64_t id, owner_id;
 };
 
 /* ---- The making ---- */
 
-/* On a thread of the service's. */
+static struct making *making_new(const struct watch *w)
+{
+	struct making *m = mem_must_zalloc(sizeof *m);
+
+	m->svc = w->c->svc;
+	m->by = w->c->by;
+	m->owner_id = w->owner_id;
+	m->wake = -1;
+	retrohunt_wish_init(&m->wish);
+	buf_init(&m->messages, TEXT_BYTES_MAX);
+	buf_init(&m->estimate, TEXT_BYTES_MAX);
+	return m;
+}
+
+static void making_free(struct making *m)
+{
+	if (m->wake >= 0)
+		close(m->wake);
+	buf_release(&m->messages);
+	buf_release(&m->estimate);
+	retrohunt_wish_release(&m->wish);
+	free(m);
+}
+
+/* Nobody waits for the job any more. */
+static void making_end(void *arg)
+{
+	struct making *m = arg;
+	struct err err;
+	int rc = retrohunt_abort(m->svc, m->owner_id, str_of(m->name), &m->by, &err);
+
+	/* It may have finished just now. */
+	if (rc && rc != -ERR_INVALID)
+		log_event(LOG_WARN, "retrohunt_goes_on", LOG_Z("job", m->name),
+			  LOG_Z("error", err.msg));
+	making_free(m);
+}
+
+/* The outcome is here; on a thread of the service's. */
+static void making_come(struct making *m, int rc, const struct err *err, struct str messages)
+{
+	m->rc = rc;
+	if (rc)
+		m->err = *err;
+	buf_add_str(&m->messages, messages);
+	if (atomic_exchange(&m->state, MAKING_COME) == MAKING_WAITING)
+		eventfd_write(m->wake, 1);
+	else if (rc || !m->id)
+		making_free(m);
+	else if (service_run(m->svc, making_end, m, NULL) != 0)
+		making_free(m); /* stopping: the job goes on when it starts again, as others do */
+}
+
 static void job_made(const struct retrohunt_job *job, int rc, const struct err *err,
 		     struct str messages, void *arg)
 {
-	struct watch *w = arg;
+	struct making *m = arg;
 
-	w->rc = rc;
-	if (rc) {
-		w->err = *err;
-	} else {
-		memcpy(w->name, job->name, sizeof w->name);
-		w->id = job->id;
+	if (!rc) {
+		memcpy(m->name, job->name, sizeof m->name);
+		m->id = job->id;
 	}
-	buf_add_str(&w->messages, messages);
-	eventfd_write(w->wake, 1);
+	making_come(m, rc, err, messages);
 }
 
 static void job_estimated(struct str attributes_json, int rc, const struct err *err,
 			  struct str messages, void *arg)
 {
-	struct watch *w = arg;
+	struct making *m = arg;
 
-	w->rc = rc;
-	if (rc)
-		w->err = *err;
-	buf_add_str(&w->estimate, attributes_json);
-	buf_add_str(&w->messages, messages);
-	eventfd_write(w->wake, 1);
+	buf_add_str(&m->estimate, attributes_json);
+	making_come(m, rc, err, messages);
 }
 
 static int rules_read(int fd, struct buf *out, struct err *err)
@@ -95,13 +163,26 @@ static void first_admin(const struct user *u, void *arg)
 		*first = *u;
 }
 
+/* May this user have jobs? What the API would refuse is refused here. */
+static int owner_check(const struct user *u, struct err *err)
+{
+	if (u->disabled)
+		return err_set(err, ERR_FORBIDDEN, "the account '%s' is disabled", u->name);
+	if (u->role < ROLE_HUNTER)
+		return err_set(err, ERR_FORBIDDEN, "'%s' is a %s, who may have no Retrohunt jobs",
+			       u->name, user_role_name(u->role));
+	return 0;
+}
+
 /* Whose job it is: the named user's, or the first administrator's. */
 static int owner_get(struct service *svc, struct str name, struct user *ret, struct err *err)
 {
 	struct user first = { 0 };
 
-	if (name.n)
-		return user_get(svc, name, ret, err);
+	if (name.n) {
+		TRY(user_get(svc, name, ret, err));
+		return owner_check(ret, err);
+	}
 	TRY(user_each(svc, first_admin, &first, err));
 	if (!first.id)
 		return err_set(err, ERR_NOT_FOUND,
@@ -120,32 +201,69 @@ static void tell_text(struct watch *w, enum control_item item, struct str rest)
 	}
 }
 
-/* Until the outcome of what was begun is here. */
-static int outcome_wait(struct watch *w, struct err *err)
+/* Until the outcome is here, or nobody waits for it (ERR_CLOSED; then it is not ours any more). */
+static int outcome_wait(struct watch *w, struct making *m, struct err *err)
 {
+	struct pollfd ready[] = { { .fd = m->wake, .events = POLLIN },
+				  { .fd = w->c->fd, .events = POLLIN | POLLRDHUP },
+				  { .fd = w->c->stop_fd, .events = POLLIN } };
 	eventfd_t ignored;
 
-	while (eventfd_read(w->wake, &ignored) != 0)
+	while (poll(ready, sizeof ready / sizeof ready[0], -1) < 0)
 		REQUIRE(errno == EINTR);
-	if (w->rc)
-		*err = w->err;
-	tell_text(w, CONTROL_MESSAGES, buf_str(&w->messages));
-	return w->rc;
+	if (!ready[0].revents)
+		retrohunt_wish_end(&m->wish);
+	if (!ready[0].revents && atomic_exchange(&m->state, MAKING_LEFT) == MAKING_WAITING)
+		return err_set(err, ERR_CLOSED,
+			       ready[2].revents ? "the server stops" : "interrupted");
+	/* Come, though perhaps just now: then it is told, too. */
+	while (eventfd_read(m->wake, &ignored) != 0)
+		REQUIRE(errno == EINTR);
+	return 0;
+}
+
+/* Tell what has come. */
+static int outcome_tell(struct watch *w, const struct making *m, struct err *err)
+{
+	tell_text(w, CONTROL_MESSAGES, buf_str(&m->messages));
+	if (m->rc) {
+		*err = m->err;
+		return m->rc;
+	}
+	tell_text(w, CONTROL_ESTIMATED, buf_str(&m->estimate));
+	memcpy(w->name, m->name, sizeof w->name);
+	w->id = m->id;
+	return 0;
 }
 
 /* Make the job, or with `estimates` only what it would cost. */
-static int job_make(struct watch *w, const struct user *owner, const struct retrohunt_new *ask,
+static int job_make(struct watch *w, const struct user *owner, struct retrohunt_new *ask,
 		    bool estimates, struct err *err)
 {
-	w->wake = eventfd(0, EFD_CLOEXEC);
-	if (w->wake < 0)
-		return err_sys(err, errno, "cannot wait for the job");
-	int rc = estimates ? retrohunt_estimate(w->c->svc, owner->id, ask, job_estimated, w, err)
-			   : retrohunt_create(w->c->svc, owner, ask, job_made, w, err);
+	struct making *m = making_new(w);
+	bool is_ours = true;
+	int rc = 0;
 
+	ask->wish = &m->wish;
+	m->wake = eventfd(0, EFD_CLOEXEC);
+	if (m->wake < 0)
+		rc = err_sys(err, errno, "cannot wait for the job");
 	if (rc == 0)
-		rc = outcome_wait(w, err);
-	close(w->wake);
+		rc = estimates
+			     ? retrohunt_estimate(w->c->svc, owner->id, ask, job_estimated, m, err)
+			     : retrohunt_create(w->c->svc, owner, ask, job_made, m, err);
+	if (rc == 0) {
+		rc = outcome_wait(w, m, err);
+		is_ours = rc == 0;
+	}
+	if (rc == 0)
+		rc = outcome_tell(w, m, err);
+	if (is_ours)
+		making_free(m);
+	if (rc == -ERR_QUOTA)
+		rc = err_set(err, ERR_QUOTA,
+			     "the jobs of '%s' in this month are used up ('weir user quota %s')",
+			     owner->name, owner->name);
 	return rc;
 }
 
@@ -195,7 +313,7 @@ static int tell_skipped(struct watch *w, struct err *err)
 	for (size_t i = 0; i < n; i++) {
 		hex_encode(rows[i].sha256, SHA256_BYTES, sha256);
 		ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_SKIPPED), FIELD_STR(str_of(sha256)),
-		       FIELD_STR(rows[i].reason));
+		       FIELD_STR(rows[i].reason), FIELD_U64(rows[i].is_failure));
 	}
 	return 0;
 }
@@ -228,6 +346,7 @@ static int job_watch(struct watch *w, struct err *err)
 	bool enough = false, aborted = false;
 	int ms = LOOK_MS_FIRST;
 
+	ANSWER(w->c, CONTROL_ITEM, FIELD_U64(CONTROL_JOB), FIELD_STR(str_of(w->name)));
 	for (;;) {
 		AUTO(arena_drop) struct arena *arena = arena_new("hunt watch", ARENA_BYTES_MAX);
 		struct retrohunt_job job;
@@ -275,23 +394,18 @@ static int do_hunt(struct watch *w, struct frame *f, int fd, bool estimates, str
 	TRY(job_make(w, &owner, &ask, estimates, err));
 	if (!estimates)
 		return job_watch(w, err);
-	tell_text(w, CONTROL_ESTIMATED, buf_str(&w->estimate));
 	connection_answer(w->c, CONTROL_OK, NULL, 0);
 	return 0;
 }
 
 static int hunt(struct connection *c, struct frame *f, bool estimates, struct err *err)
 {
-	struct watch w = { .c = c,
-			   .messages = BUF_INIT(TEXT_BYTES_MAX),
-			   .estimate = BUF_INIT(TEXT_BYTES_MAX) };
+	struct watch w = { .c = c };
 	int fd = frame_in_take_fd(&c->in);
 	int rc = do_hunt(&w, f, fd, estimates, err);
 
 	if (fd >= 0)
 		close(fd);
-	buf_release(&w.messages);
-	buf_release(&w.estimate);
 	return rc;
 }
 

@@ -1,6 +1,7 @@
 #ifndef MAIN_HUNT_H
 #define MAIN_HUNT_H
 #include "base/hash.h"
+#include "hunt_rules.h"
 #include "main_internal.h"
 #include "scan/scan.h"
 
@@ -21,10 +22,6 @@ enum hunt_format {
 	HUNT_HASHES /* SHA-256 of each file, once */
 };
 
-/* All of the file; "-" is standard input. ERR_NOT_FOUND, ERR_IO; ERR_INVALID: empty;
- * ERR_TOO_LARGE. *ret: the caller's, on success. */
-MUST_USE int hunt_read_rules(const char *path, size_t bytes_max, struct buf *ret, struct err *err);
-
 /* Was Ctrl-C pressed, or SIGTERM sent? */
 bool hunt_is_interrupted(void);
 
@@ -42,6 +39,7 @@ struct hunt_numbers {
 struct hunt_view {
 	enum hunt_format format;
 	bool is_terminal;
+	bool results_are_seen; /* standard output is a terminal, too */
 	bool drawn;
 	bool closed; /* nobody reads standard output any more */
 	int64_t started_us, shown_us, every_us;
@@ -51,8 +49,15 @@ void hunt_view_init(struct hunt_view *v, enum hunt_format format, uint64_t every
 void hunt_view_tick(struct hunt_view *v, const struct hunt_numbers *n);
 /* A line of its own on standard error. */
 void hunt_view_line(struct hunt_view *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* The compiler's messages (a JSON array), as it renders them. */
-void hunt_view_messages(struct hunt_view *v, struct str messages_json);
+/* Nothing to count yet: show what is done, and for how long, if it is time. */
+void hunt_view_wait(struct hunt_view *v, const char *what);
+/*
+ * The compiler's messages (a JSON array), as it renders them, with places in files:
+ * hunt_messages.c. Errors, and unless the rules are `refused` the first warnings. true: there
+ * was an error.
+ */
+bool hunt_view_messages(struct hunt_view *v, struct str messages_json,
+			const struct hunt_rules *rules, bool refused);
 void hunt_view_end(struct hunt_view *v);
 
 /* On standard output. Sets `closed` where it cannot be written. */
@@ -77,8 +82,8 @@ void hunt_view_results(struct hunt_view *v, const struct hunt_result *results, s
 
 /* ---- Kinds ---- */
 
-/* `weir hunt --dir PATH RULES [PATH...]`: hunt_dir.c. Returns the exit status. */
+/* `weir hunt --dir PATH RULES... [PATH...]`: hunt_dir.c. Returns the exit status. */
 int hunt_dir(const struct options *o, struct hunt_view *view);
-/* `weir hunt RULES`: hunt_retro.c. */
+/* `weir hunt RULES...`: hunt_retro.c. */
 int hunt_retro(const struct options *o, struct hunt_view *view);
 #endif

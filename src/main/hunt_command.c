@@ -1,7 +1,5 @@
 #include "hunt.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -22,42 +20,6 @@ static void on_interrupt(int signal_number)
 bool hunt_is_interrupted(void)
 {
 	return interrupted != 0;
-}
-
-static int read_all(int fd, size_t bytes_max, struct buf *ret, struct err *err)
-{
-	char piece[64 * 1024];
-	ssize_t n;
-
-	while ((n = read(fd, piece, sizeof piece)) != 0) {
-		if (n < 0 && errno == EINTR && !interrupted)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "cannot be read");
-		buf_add(ret, piece, (size_t)n);
-		if (buf_failed(ret))
-			return err_set(err, ERR_TOO_LARGE, "larger than %zu bytes", bytes_max);
-	}
-	return ret->n > 0 ? 0 : err_set(err, ERR_INVALID, "no rules in it");
-}
-
-int hunt_read_rules(const char *path, size_t bytes_max, struct buf *ret, struct err *err)
-{
-	bool is_stdin = strcmp(path, "-") == 0;
-	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-	if (fd < 0)
-		return err_sys(err, errno, "'%s' cannot be opened", path);
-	buf_init(ret, bytes_max);
-	int rc = read_all(fd, bytes_max, ret, err);
-
-	if (!is_stdin)
-		close(fd);
-	if (rc != 0) {
-		buf_release(ret);
-		return err_add(err, "'%s'", path);
-	}
-	return 0;
 }
 
 static bool read_format(const struct options *o, enum hunt_format *ret)
@@ -86,17 +48,37 @@ static bool read_format(const struct options *o, enum hunt_format *ret)
 	return false;
 }
 
+/* Of a word behind the first. */
+static bool is_rules(const char *path)
+{
+	struct stat st;
+
+	return hunt_rules_is_name(path) || (stat(path, &st) == 0 && S_ISDIR(st.st_mode));
+}
+
 /* What goes with a folder does not go with what is stored, and the other way round. */
 static bool check_options(const struct options *o)
 {
 	static const enum option_id stored[] = { OPTION_corpus, OPTION_since, OPTION_until,
 						 OPTION_user, OPTION_estimate };
 
-	if (!option_given(o, OPTION_dir)) {
-		if (o->word_count > 1)
-			say("weir hunt takes one file of rules, and paths only with --dir");
-		return o->word_count == 1;
+	for (size_t i = 1; i < o->word_count && !option_given(o, OPTION_dir); i++) {
+		if (!is_rules(o->words[i])) {
+			say("'%s' is no file of rules (*.yar, *.yara) and no folder: weir hunt "
+			    "takes "
+			    "files to scan only with --dir",
+			    o->words[i]);
+			return false;
+		}
 	}
+	const char *corpus = option_value(o, OPTION_corpus, "main");
+
+	if (strcmp(corpus, "main") != 0 && strcmp(corpus, "goodware") != 0) {
+		say("--corpus is main or goodware, not '%s'", corpus);
+		return false;
+	}
+	if (!option_given(o, OPTION_dir))
+		return true;
 	for (size_t i = 0; i < sizeof stored / sizeof stored[0]; i++) {
 		if (option_given(o, stored[i])) {
 			say("--%s does not go with --dir", option_name(stored[i]));

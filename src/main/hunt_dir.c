@@ -12,7 +12,7 @@
 enum {
 	RULES_BYTES_MAX = 64 << 20, /* every public rule there is has 20 MB */
 	MESSAGES_BYTES_MAX = 8 << 20,
-	WARNINGS_MAX = 20,
+	WARNINGS_MAX = 100, /* made; fewer are shown */
 	WORKERS_MAX = 256,
 	BATCH_BYTES = 8 << 20, /* so that all cores end together */
 	QUEUED_FOR_EACH = 2,   /* batches, for each worker */
@@ -201,26 +201,112 @@ static void walk_all(struct walker *w)
 
 /* ---- Rules ---- */
 
-/* *ret NULL: they do not compile, which has been said. */
-static int compile(struct hunt_dir *h, const char *path, struct scan_rules **ret, struct err *err)
+struct compiling {
+	struct hunt_dir *h;
+	const struct hunt_rules *rules;
+	struct scan_rules *made;
+	struct buf messages;
+	int rc;
+	struct err err;
+	bool over; /* under the hunt's lock */
+};
+
+static int compile(struct compiling *c, struct err *err)
 {
 	static const struct scan_compile_options options = { .entity = SCAN_FILE,
 							     .warnings_max = WARNINGS_MAX };
-	AUTO(buf_release) struct buf messages = BUF_INIT(MESSAGES_BYTES_MAX);
-	AUTO(buf_release) struct buf text = BUF_INIT(0);
+	const struct hunt_rules *rules = c->rules;
+	AUTO(mem_drop) void *names = NULL;
+	AUTO(mem_drop) void *room = NULL;
 	struct scan_child *child;
 
-	TRY(hunt_read_rules(path, RULES_BYTES_MAX, &text, err));
-	TRY(scan_child_take(&child, h->pool, err));
+	TRY(mem_try_array(&names, rules->count, HUNT_NS_BYTES, err));
+	TRY(mem_try_array(&room, rules->count, sizeof(struct scan_source), err));
+	struct scan_source *sources = room;
 
-	struct scan_source source = { STR("rules"), buf_str(&text) };
-	int rc = scan_compile(child, &source, 1, &options, ret, &messages, err);
+	for (size_t i = 0; i < rules->count; i++) {
+		const struct hunt_rules_file *f = &rules->files[i];
+		char *name = (char *)names + i * HUNT_NS_BYTES;
 
-	scan_child_give(h->pool, child);
-	if (rc != 0)
-		return err_add(err, "compiling '%s'", path);
-	hunt_view_messages(h->view, buf_str(&messages));
-	return 0;
+		hunt_rules_ns(i, name);
+		sources[i] = (struct scan_source){ str_of(name), str_make(rules->text.p + f->begin,
+									  f->end - f->begin) };
+	}
+	TRY(scan_child_take(&child, c->h->pool, err));
+	int rc = scan_compile(child, sources, rules->count, &options, &c->made, &c->messages, err);
+
+	scan_child_give(c->h->pool, child);
+	return rc ? err_add(err, "compiling the rules") : 0;
+}
+
+static void compile_run(void *arg)
+{
+	struct compiling *c = arg;
+	struct hunt_dir *h = c->h;
+
+	c->rc = compile(c, &c->err);
+	lock_take(&h->lock);
+	c->over = true;
+	cond_broadcast(&h->changed);
+	lock_drop(&h->lock);
+}
+
+/* Until it is over, with a look at Ctrl-C. */
+static void compile_wait(struct compiling *c)
+{
+	struct hunt_dir *h = c->h;
+
+	lock_take(&h->lock);
+	while (!c->over) {
+		(void)cond_wait_ms(&h->changed, &h->lock, TICK_MS);
+		hunt_view_wait(h->view, "compiling the rules");
+		if (c->over || h->stopped || !hunt_is_interrupted())
+			continue;
+		lock_drop(&h->lock);
+		hunt_dir_stop(h, "interrupted");
+		lock_take(&h->lock);
+	}
+	lock_drop(&h->lock);
+}
+
+/* Is there a rule that can be told? */
+static int check_rules(const struct hunt_rules *rules, const struct scan_rules *made,
+		       struct err *err)
+{
+	uint32_t n = scan_rules_count(made), i = 0;
+
+	while (i < n && scan_rules_at(made, i)->is_private)
+		i++;
+	if (n == 0)
+		return err_set(err, ERR_INVALID, "'%s': no rules in it", rules->files[0].path);
+	return i < n ? 0
+		     : err_set(err, ERR_INVALID, "'%s': all rules in it are private, none is told",
+			       rules->files[0].path);
+}
+
+/* *ret NULL: they do not compile, which has been said. */
+static int rules_make(struct hunt_dir *h, const struct hunt_rules *rules, struct scan_rules **ret,
+		      struct err *err)
+{
+	struct compiling c = { .h = h, .rules = rules, .messages = BUF_INIT(MESSAGES_BYTES_MAX) };
+	struct thread thread;
+	int rc = thread_start(&thread, "compiler", compile_run, &c, err);
+
+	if (rc)
+		return rc;
+	compile_wait(&c);
+	thread_join(&thread);
+	if (h->stopped)
+		rc = err_set(err, ERR_CLOSED, "%s while the rules were compiled", h->why);
+	else if ((rc = c.rc) != 0)
+		*err = c.err;
+	else if (c.made)
+		rc = check_rules(rules, c.made, err);
+	if (rc == 0)
+		(void)hunt_view_messages(h->view, buf_str(&c.messages), rules, c.made == NULL);
+	*ret = c.made;
+	buf_release(&c.messages);
+	return rc;
 }
 
 /* ---- The whole ---- */
@@ -324,30 +410,51 @@ static int open_pool(struct hunt_dir *h, const struct options *o, struct err *er
 	return scan_pool_open(&h->pool, &options, err);
 }
 
+static int hunt_with(struct hunt_dir *h, const struct options *o, struct err *err)
+{
+	/* Words that are named like rules are rules, the others what is scanned. */
+	AUTO(mem_drop) const char **paths = mem_must_zalloc((o->word_count + 1) * sizeof *paths);
+	AUTO(mem_drop) const char **files = mem_must_zalloc((o->word_count + 1) * sizeof *files);
+	size_t path_count = 0, file_count = 0;
+	struct hunt_rules rules;
+	int rc;
+
+	paths[path_count++] = option_value(o, OPTION_dir, "");
+	for (size_t i = 0; i < o->word_count; i++) {
+		if (i == 0 || hunt_rules_is_file(o->words[i]))
+			files[file_count++] = o->words[i];
+		else
+			paths[path_count++] = o->words[i];
+	}
+	rc = hunt_rules_read(&rules, files, file_count, RULES_BYTES_MAX, err);
+	if (rc == 0)
+		rc = open_pool(h, o, err);
+	if (rc == 0)
+		rc = rules_make(h, &rules, &h->rules, err);
+	hunt_rules_release(&rules);
+	if (rc || !h->rules)
+		return rc ? rc : HUNT_FAILED;
+	h->asks_facts = scan_rules_asks_facts(h->rules);
+	return hunt_all(h, o, paths, path_count);
+}
+
 int hunt_dir(const struct options *o, struct hunt_view *view)
 {
 	struct hunt_dir h = { .view = view, .wants_hashes = view->format != HUNT_LINES };
-	size_t path_count = o->word_count; /* the words behind the rules, and --dir's */
-	const char **paths = mem_must_zalloc(path_count * sizeof *paths);
-	int status = HUNT_FAILED;
 	struct err err;
+	int rc;
 
-	paths[0] = option_value(o, OPTION_dir, "");
-	for (size_t i = 1; i < path_count; i++)
-		paths[i] = o->words[i];
 	lock_init(&h.lock, LOCK_HUNT_DIR);
 	cond_init(&h.changed);
 	h.last = &h.first;
-	if (open_pool(&h, o, &err) != 0 || compile(&h, o->words[0], &h.rules, &err) != 0) {
+	rc = hunt_with(&h, o, &err);
+	hunt_view_end(view);
+	if (rc < 0)
 		say("%s", err.msg);
-	} else if (h.rules) {
-		h.asks_facts = scan_rules_asks_facts(h.rules);
-		status = hunt_all(&h, o, paths, path_count);
-	}
 	scan_rules_unref(h.rules);
 	scan_pool_close(h.pool);
+	hunt_hashes_release(&h.told);
 	cond_release(&h.changed);
 	lock_release(&h.lock);
-	free(paths);
-	return status;
+	return rc < 0 ? HUNT_FAILED : rc;
 }

@@ -28,6 +28,15 @@ struct hunt_batch {
 	struct hunt_file files[SCAN_MANY_FILES];
 };
 
+/* SHA-256 of files, each once: hunt_hashes.c. Zero it first. */
+struct hunt_hashes {
+	uint8_t (*slots)[SHA256_BYTES]; /* all zero: free */
+	size_t slot_count, count;
+};
+/* false: it was added before. */
+bool hunt_hashes_add(struct hunt_hashes *h, const uint8_t sha256[SHA256_BYTES]);
+void hunt_hashes_release(struct hunt_hashes *h);
+
 struct hunt_dir {
 	struct hunt_view *view;
 	struct scan_pool *pool;
@@ -46,7 +55,8 @@ struct hunt_dir {
 	char why[300];    /* it was stopped for this; "" */
 	struct hunt_numbers numbers;
 	uint64_t matching_files;
-	uint64_t left; /* files that were not looked at because of the stop */
+	uint64_t left;           /* files that were not looked at because of the stop */
+	struct hunt_hashes told; /* with --hashes */
 };
 
 /* A worker's thread: until the queue is at its end or the hunt is stopped. */

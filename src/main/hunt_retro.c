@@ -12,8 +12,9 @@
 #include "base/limits.h"
 #include "main/when.h"
 #include "progress.h"
+#include "service/retrohunt.h"
 
-/* `weir hunt RULES`: a Retrohunt job of the data folder's owner, from here to its end. */
+/* `weir hunt RULES...`: a Retrohunt job of the data folder's owner, from here to its end. */
 
 enum {
 	LOOK_MS = 100, /* between two looks at Ctrl-C */
@@ -24,10 +25,16 @@ enum {
 struct retro {
 	struct hunt_view *view;
 	struct hunt_numbers numbers;
+	struct hunt_rules rules;
 	struct buf messages;
 	struct buf estimate;
+	char job[RETROHUNT_NAME_BYTES]; /* "": none was made yet */
+	bool estimates;
 	bool told_messages;
 	bool gave_up; /* the owner was told that nobody wants more */
+	/* of those that were not scanned */
+	uint64_t named;  /* failures */
+	char first[200]; /* the first of those that are too large, with the reason; "" */
 };
 
 struct retro_end {
@@ -64,17 +71,36 @@ static void take_numbers(struct retro *r, struct frame *f)
 		r->numbers = n;
 }
 
-static void tell_messages(struct retro *r)
+/* true: the rules were refused for an error that is told. */
+static bool tell_messages(struct retro *r, bool refused)
 {
+	bool any_error = false;
+
 	if (!r->told_messages)
-		hunt_view_messages(r->view, buf_str(&r->messages));
+		any_error = hunt_view_messages(r->view, buf_str(&r->messages), &r->rules, refused);
 	r->told_messages = true;
+	return any_error;
+}
+
+/* Failures by name; those that are too large are many, and are counted. */
+static void take_skipped(struct retro *r, struct frame *f)
+{
+	struct str sha256 = frame_take_str(f), reason = frame_take_str(f);
+
+	if (frame_take_u64(f)) {
+		r->named++;
+		hunt_view_line(r->view, "skipped: " STR_FMT ": " STR_FMT, STR_ARG(sha256),
+			       STR_ARG(reason));
+	} else if (!*r->first) {
+		snprintf(r->first, sizeof r->first, STR_FMT ": " STR_FMT, STR_ARG(sha256),
+			 STR_ARG(reason));
+	}
 }
 
 static void take_item(struct retro *r, struct frame *f)
 {
 	uint64_t kind = frame_take_u64(f);
-	struct str sha256, reason;
+	struct str name;
 
 	if (kind == CONTROL_MESSAGES) {
 		buf_add_str(&r->messages, frame_take_str(f));
@@ -84,7 +110,7 @@ static void take_item(struct retro *r, struct frame *f)
 		buf_add_str(&r->estimate, frame_take_str(f));
 		return;
 	}
-	tell_messages(r); /* all of them are here */
+	(void)tell_messages(r, false); /* all of them are here */
 	switch (kind) {
 	case CONTROL_MATCH:
 		take_match(r, f);
@@ -94,10 +120,11 @@ static void take_item(struct retro *r, struct frame *f)
 		hunt_view_tick(r->view, &r->numbers);
 		break;
 	case CONTROL_SKIPPED:
-		sha256 = frame_take_str(f);
-		reason = frame_take_str(f);
-		hunt_view_line(r->view, "skipped: " STR_FMT ": " STR_FMT, STR_ARG(sha256),
-			       STR_ARG(reason));
+		take_skipped(r, f);
+		break;
+	case CONTROL_JOB:
+		name = frame_take_str(f);
+		snprintf(r->job, sizeof r->job, STR_FMT, STR_ARG(name));
 		break;
 	default:
 		break;
@@ -113,6 +140,26 @@ static void look_for_end(struct retro *r, int fd)
 	shutdown(fd, SHUT_WR);
 }
 
+/* The other side ends without an answer. */
+static int gone(const struct retro *r, struct err *err)
+{
+	if (!*r->job)
+		return err_set(err, ERR_CLOSED, "the server has gone away");
+	return err_set(err, ERR_CLOSED,
+		       "the server has gone away; job '%s' goes on when it starts again", r->job);
+}
+
+/* The answer to the whole. */
+static int take_end(struct retro *r, struct frame *f, struct err *err)
+{
+	int rc = f->kind == CONTROL_OK ? 0 : session_error(f, err);
+
+	/* What was said of the rules' places says more than the error does. */
+	if (tell_messages(r, rc != 0) && rc == -ERR_INVALID)
+		return err_set(err, ERR_INVALID, "the rules do not compile");
+	return rc;
+}
+
 /* Until the job's end. */
 static int answers_take(struct retro *r, struct frame_in *link, struct frame *ret, struct err *err)
 {
@@ -125,19 +172,20 @@ static int answers_take(struct retro *r, struct frame_in *link, struct frame *re
 			look_for_end(r, link->fd);
 			continue;
 		}
-		if (any) {
-			tell_messages(r);
-			return ret->kind == CONTROL_OK ? 0 : session_error(ret, err);
-		}
+		if (any)
+			return take_end(r, ret, err);
 		if (end)
-			return err_set(err, ERR_CLOSED, "the server has gone away");
+			return gone(r, err);
 		look_for_end(r, link->fd);
 		struct pollfd ready = { .fd = link->fd, .events = POLLIN };
 
 		if (poll(&ready, 1, LOOK_MS) > 0)
 			TRY(frame_in_read(link, &end, err));
-		if (r->told_messages) /* else it is still compiling */
+		if (r->told_messages)
 			hunt_view_tick(r->view, &r->numbers);
+		else
+			hunt_view_wait(r->view, r->estimates ? "compiling and planning the rules"
+							     : "compiling the rules");
 	}
 }
 
@@ -183,8 +231,11 @@ static int ask(struct retro *r, const struct options *o, struct frame_in *link, 
 
 	TRY(read_when(o, OPTION_since, 0, now_s, &since_s, err));
 	TRY(read_when(o, OPTION_until, WHEN_LAST, now_s, &until_s, err));
-	at = frame_begin(&request,
-			 option_given(o, OPTION_estimate) ? CONTROL_ESTIMATE : CONTROL_HUNT, 1);
+	if (since_s > now_s)
+		return err_set(err, ERR_INVALID, "--since is in the future: nothing was sent then");
+	if (until_s && until_s < since_s)
+		return err_set(err, ERR_INVALID, "--until is before --since");
+	at = frame_begin(&request, r->estimates ? CONTROL_ESTIMATE : CONTROL_HUNT, 1);
 	frame_str(&request, str_of(option_value(o, OPTION_user, "")));
 	frame_str(&request, str_of(option_value(o, OPTION_corpus, "main")));
 	frame_u64(&request, (uint64_t)since_s);
@@ -224,10 +275,23 @@ static void put_summary(const struct retro *r, const struct retro_end *e, struct
 		 s, n->matches, e->files, n->failed, e->verified_files);
 	progress_put_bytes(line, (double)e->verified_bytes);
 	buf_addf(line, "); job '" STR_FMT "' " STR_FMT, STR_ARG(e->name), STR_ARG(e->status));
-	if (e->reason.n)
+	if (e->reason.n && !str_eq(e->reason, e->status))
 		buf_addf(line, ": " STR_FMT, STR_ARG(e->reason));
 	if (e->error.n)
 		buf_addf(line, ": " STR_FMT, STR_ARG(e->error));
+}
+
+static void put_skipped(struct retro *r)
+{
+	uint64_t large = r->numbers.failed > r->named ? r->numbers.failed - r->named : 0;
+
+	if (*r->first && large > 1)
+		hunt_view_line(r->view, "skipped: %" PRIu64 " files that are too large, as %s",
+			       large, r->first);
+	else if (*r->first)
+		hunt_view_line(r->view, "skipped: %s", r->first);
+	else if (large)
+		hunt_view_line(r->view, "skipped: %" PRIu64 " more", large);
 }
 
 static int end_tell(struct retro *r, struct frame *f)
@@ -240,6 +304,7 @@ static int end_tell(struct retro *r, struct frame *f)
 		say("the server's answer is damaged");
 		return HUNT_FAILED;
 	}
+	put_skipped(r);
 	put_summary(r, &e, &line);
 	hunt_view_line(r->view, STR_FMT, STR_ARG(buf_str(&line)));
 	/* At the limit there are matches enough; anything else left files out. */
@@ -254,7 +319,7 @@ static int hunt_with(struct retro *r, const struct options *o, struct frame_in *
 	struct frame answer;
 
 	TRY(ask(r, o, link, rules, err));
-	if (option_given(o, OPTION_estimate)) {
+	if (r->estimates) {
 		TRY(answers_take(r, link, &answer, err));
 		hunt_view_estimate(r->view, buf_str(&r->estimate));
 		return r->view->closed || r->gave_up ? HUNT_FAILED : HUNT_FOUND;
@@ -269,17 +334,16 @@ int hunt_retro(const struct options *o, struct hunt_view *view)
 	struct retro r = { .view = view,
 			   .numbers = { .eta_s = -1 },
 			   .messages = BUF_INIT(TEXT_BYTES_MAX),
-			   .estimate = BUF_INIT(TEXT_BYTES_MAX) };
+			   .estimate = BUF_INIT(TEXT_BYTES_MAX),
+			   .estimates = option_given(o, OPTION_estimate) };
 	struct session *session = NULL;
 	struct frame_in *link;
-	struct buf text = BUF_INIT(0);
 	int rules = -1;
 	struct err err;
-	int rc = hunt_read_rules(o->words[0], LIMIT_RULES_BYTES, &text, &err);
+	int rc = hunt_rules_read(&r.rules, o->words, o->word_count, LIMIT_RULES_BYTES, &err);
 
 	if (rc == 0)
-		rc = rules_file(&text, &rules, &err);
-	buf_release(&text);
+		rc = rules_file(&r.rules.text, &rules, &err);
 	if (rc == 0)
 		rc = session_open_existing(&session, &o->settings, SESSION_HUNTS, &err);
 	if (rc == 0)
@@ -294,5 +358,6 @@ int hunt_retro(const struct options *o, struct hunt_view *view)
 	session_close(session);
 	buf_release(&r.messages);
 	buf_release(&r.estimate);
+	hunt_rules_release(&r.rules);
 	return rc < 0 ? HUNT_FAILED : rc;
 }

@@ -1,7 +1,6 @@
 #include "hunt.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -26,6 +25,7 @@ void hunt_view_init(struct hunt_view *v, enum hunt_format format, uint64_t every
 {
 	*v = (struct hunt_view){ .format = format,
 				 .is_terminal = isatty(STDERR_FILENO) == 1,
+				 .results_are_seen = isatty(STDOUT_FILENO) == 1,
 				 .started_us = now_us() };
 	v->every_us = v->is_terminal ? DRAW_US : (int64_t)every_s * 1000000;
 	v->shown_us = v->started_us;
@@ -68,15 +68,42 @@ static void put_amount(struct buf *out, uint64_t files, uint64_t all)
 	buf_add_z(out, " files, ");
 }
 
+static bool is_time(struct hunt_view *v, int64_t now)
+{
+	if (now - v->shown_us < v->every_us)
+		return false;
+	v->shown_us = now;
+	return true;
+}
+
+static void show(struct hunt_view *v, const struct buf *line)
+{
+	if (v->is_terminal)
+		progress_draw(&v->drawn, buf_str(line));
+	else
+		hunt_view_line(v, STR_FMT, STR_ARG(buf_str(line)));
+}
+
+void hunt_view_wait(struct hunt_view *v, const char *what)
+{
+	AUTO(buf_release) struct buf line = BUF_INIT(1024);
+	int64_t now = now_us();
+
+	if (!is_time(v, now))
+		return;
+	buf_addf(&line, "%s, ", what);
+	progress_put_duration(&line, (double)(now - v->started_us) / 1e6);
+	show(v, &line);
+}
+
 void hunt_view_tick(struct hunt_view *v, const struct hunt_numbers *n)
 {
 	AUTO(buf_release) struct buf line = BUF_INIT(1024);
 	double share = share_done(n), spent;
 	int64_t now = now_us();
 
-	if (now - v->shown_us < v->every_us)
+	if (!is_time(v, now))
 		return;
-	v->shown_us = now;
 	spent = (double)(now - v->started_us) / 1e6;
 	if (v->is_terminal && share >= 0)
 		progress_put_bar(&line, share);
@@ -88,10 +115,7 @@ void hunt_view_tick(struct hunt_view *v, const struct hunt_numbers *n)
 	if (n->failed)
 		buf_addf(&line, ", %llu errors", (unsigned long long)n->failed);
 	put_time_left(&line, v, n, share, now);
-	if (v->is_terminal)
-		progress_draw(&v->drawn, buf_str(&line));
-	else
-		hunt_view_line(v, STR_FMT, STR_ARG(buf_str(&line)));
+	show(v, &line);
 }
 
 void hunt_view_line(struct hunt_view *v, const char *fmt, ...)
@@ -107,39 +131,6 @@ void hunt_view_line(struct hunt_view *v, const char *fmt, ...)
 	fflush(stderr);
 }
 
-/* What the compiler renders has lines, and quotes rules: lines stay, all else is shown. */
-static void put_report(struct buf *out, struct str text)
-{
-	struct str line;
-
-	while (str_split(&text, '\n', &line)) {
-		show_text(out, line);
-		buf_add_c(out, '\n');
-	}
-}
-
-void hunt_view_messages(struct hunt_view *v, struct str messages_json)
-{
-	AUTO(buf_release) struct buf out = BUF_INIT(16 << 20);
-	json_t *root = json_loadb(messages_json.p ? messages_json.p : "", messages_json.n,
-				  JSON_ALLOW_NUL, NULL);
-	json_t *one;
-	size_t i;
-
-	json_array_foreach(root, i, one)
-	{
-		json_t *text = json_object_get(one, "text");
-
-		if (json_is_string(text))
-			put_report(&out,
-				   str_make(json_string_value(text), json_string_length(text)));
-	}
-	json_decref(root);
-	progress_clear(&v->drawn);
-	fwrite(buf_str(&out).p, 1, out.n, stderr);
-	fflush(stderr);
-}
-
 void hunt_view_end(struct hunt_view *v)
 {
 	progress_clear(&v->drawn);
@@ -148,8 +139,10 @@ void hunt_view_end(struct hunt_view *v)
 
 /* ---- Results ---- */
 
-static void put_csv(struct buf *out, const struct hunt_result *r)
+/* Exactly the path for programs; on a terminal what it would harm is shown instead. */
+static void put_csv(struct buf *out, const struct hunt_result *r, bool is_seen)
 {
+	AUTO(buf_release) struct buf shown = BUF_INIT(LINE_BYTES_MAX);
 	char size[24];
 
 	snprintf(size, sizeof size, "%llu", (unsigned long long)r->size);
@@ -157,7 +150,9 @@ static void put_csv(struct buf *out, const struct hunt_result *r)
 	csv_field(out, str_of(r->sha256));
 	if (r->path) {
 		csv_field(out, str_of(size));
-		csv_field(out, str_of(r->path));
+		if (is_seen)
+			show_text(&shown, str_of(r->path));
+		csv_field(out, is_seen ? buf_str(&shown) : str_of(r->path));
 	}
 	buf_add_c(out, '\n');
 }
@@ -250,7 +245,7 @@ void hunt_view_results(struct hunt_view *v, const struct hunt_result *results, s
 			put_json(&line, &results[i]);
 			break;
 		case HUNT_CSV:
-			put_csv(&line, &results[i]);
+			put_csv(&line, &results[i], v->results_are_seen);
 			break;
 		case HUNT_HASHES:
 			buf_addf(&line, "%s\n", results[i].sha256);

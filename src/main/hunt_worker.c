@@ -123,6 +123,9 @@ static void file_scanned(struct worker *w, struct hunt_file *f, struct scan_hit 
 	h->numbers.bytes += f->bytes;
 	h->numbers.matches += n;
 	h->matching_files += n > 0;
+	/* The same bytes under another name are the same hash. */
+	if (n > 0 && h->view->format == HUNT_HASHES && !hunt_hashes_add(&h->told, hashes.sha256))
+		n = 0;
 	hunt_view_results(h->view, results, n);
 	lock_drop(&h->lock);
 	close_file(f);

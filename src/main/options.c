@@ -113,6 +113,8 @@ static int read_arguments(struct options *o, struct settings *settings, struct e
 			o->words[o->word_count++] = argument;
 			continue;
 		}
+		if (strcmp(argument, "-h") == 0)
+			argument = "--help";
 		if (strncmp(argument, "--", 2) != 0)
 			return err_set(err, ERR_INVALID, "there is no option '%s'", argument);
 		flags_end = strcmp(argument, "--") == 0;

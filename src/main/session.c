@@ -219,6 +219,8 @@ void session_close(struct session *s)
 		thread_join(&s->links[i].thread);
 		frame_in_release(&s->links[i].in);
 	}
+	if (s->svc)
+		service_forsake(s->svc); /* with the links it has nobody left */
 	service_close(s->svc);
 	free(s->data);
 	free(s);

@@ -87,13 +87,62 @@ int retro_check(const struct retrohunt_new *ask, struct arena *arena, struct ret
 	return 0;
 }
 
-int retro_compile_new(struct service *svc, struct str rules, struct arena *arena,
+/* ---- Who waits for rules ---- */
+
+void retrohunt_wish_init(struct retrohunt_wish *w)
+{
+	*w = (struct retrohunt_wish){ 0 };
+	lock_init(&w->lock, LOCK_RETROHUNT_WISH);
+}
+
+void retrohunt_wish_release(struct retrohunt_wish *w)
+{
+	lock_release(&w->lock);
+}
+
+void retrohunt_wish_end(struct retrohunt_wish *w)
+{
+	lock_take(&w->lock);
+	w->over = true;
+	if (w->child)
+		scan_child_cancel(w->child);
+	lock_drop(&w->lock);
+}
+
+bool retro_wish_is_over(struct retrohunt_wish *w)
+{
+	bool over;
+
+	if (!w)
+		return false;
+	lock_take(&w->lock);
+	over = w->over;
+	lock_drop(&w->lock);
+	return over;
+}
+
+/* ruleset_compile's show */
+static bool wish_compiles(struct scan_child *child, void *arg)
+{
+	struct retrohunt_wish *w = arg;
+	bool over;
+
+	lock_take(&w->lock);
+	over = w->over;
+	w->child = over ? NULL : child;
+	lock_drop(&w->lock);
+	return !over;
+}
+
+int retro_compile_new(struct service *svc, const struct retrohunt_new *new, struct arena *arena,
 		      struct ruleset_compiled *ret, struct str *messages, struct err *err)
 {
-	const struct ruleset_compile_ask ask = { .rules = rules,
+	const struct ruleset_compile_ask ask = { .rules = new->rules,
 						 .entity = STR("file"),
 						 .retrohunt = true,
-						 .rules_max = svc->options.retrohunt_rules_max };
+						 .rules_max = svc->options.retrohunt_rules_max,
+						 .show = new->wish ? wish_compiles : NULL,
+						 .arg = new->wish };
 
 	return ruleset_compile(svc, &ask, arena, ret, messages, err);
 }
@@ -277,7 +326,9 @@ static void creation_written(struct write_req *req, int rc, const struct err *er
 
 static int creation_compile(struct creation *c, struct err *err)
 {
-	TRY(retro_compile_new(c->svc, c->ask.rules, c->arena, &c->compiled, &c->messages, err));
+	TRY(retro_compile_new(c->svc, &c->ask, c->arena, &c->compiled, &c->messages, err));
+	if (retro_wish_is_over(c->ask.wish))
+		return err_set(err, ERR_CLOSED, "nobody wants the job any more");
 	c->plan = retro_plan_of(c->compiled.rules);
 	TRY(usage_charge_one(c->svc, &c->user, QUOTA_RETROHUNT_JOBS_MONTH, err));
 	c->charged = true;

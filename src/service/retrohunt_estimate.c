@@ -55,7 +55,8 @@ static bool goes_on(void *arg)
 {
 	const struct estimate *e = arg;
 
-	return clock_mono_us(clock_system()) < e->until_us && !retro_is_stopping(e->svc->retrohunt);
+	return clock_mono_us(clock_system()) < e->until_us &&
+	       !retro_is_stopping(e->svc->retrohunt) && !retro_wish_is_over(e->ask.wish);
 }
 
 static int add_segment(struct estimate *e, const struct corpus_part *part, struct err *err)
@@ -308,7 +309,7 @@ static void estimate_leave(struct estimate *e)
 
 static int estimate_make(struct estimate *e, struct str *ret, struct err *err)
 {
-	TRY(retro_compile_new(e->svc, e->ask.rules, e->arena, &e->compiled, &e->messages, err));
+	TRY(retro_compile_new(e->svc, &e->ask, e->arena, &e->compiled, &e->messages, err));
 	e->until_us = clock_mono_us(clock_system()) + INT64_C(1000) * ESTIMATE_MAX_MS;
 	TRY(figures(e, err));
 	return write_answer(e, ret, err);

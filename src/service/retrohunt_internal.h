@@ -195,8 +195,11 @@ MUST_USE int retro_check(const struct retrohunt_new *ask, struct arena *arena,
 			 struct retrohunt_new *ret, struct err *err);
 struct ruleset_compiled;
 /* Compile what somebody asks for; as ruleset_compile. */
-MUST_USE int retro_compile_new(struct service *svc, struct str rules, struct arena *arena,
-			       struct ruleset_compiled *ret, struct str *messages, struct err *err);
+MUST_USE int retro_compile_new(struct service *svc, const struct retrohunt_new *ask,
+			       struct arena *arena, struct ruleset_compiled *ret,
+			       struct str *messages, struct err *err);
+/* Was it taken back? NULL is fine. */
+bool retro_wish_is_over(struct retrohunt_wish *w);
 
 /* ---- retrohunt_list.c ---- */
 /* A row as its owner sees it; with `look` as it stands while it is under way. */

@@ -265,6 +265,7 @@ int retrohunt_skipped(struct service *svc, int64_t job_id, uint32_t limit, struc
 	for (size_t i = 0; i < n; i++) {
 		memcpy(skips[i].sha256, rows[i].sha256, SHA256_BYTES);
 		skips[i].reason = rows[i].reason;
+		skips[i].is_failure = rows[i].is_failure;
 	}
 	*ret = skips;
 	*ret_n = n;

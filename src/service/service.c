@@ -197,6 +197,11 @@ static void give_leases_back(struct service *svc)
 		log_event(LOG_WARN, "leases_kept", LOG_Z("error", err.msg));
 }
 
+void service_forsake(struct service *svc)
+{
+	svc->forsaken = true;
+}
+
 void service_close(struct service *svc)
 {
 	if (!svc)
@@ -207,6 +212,8 @@ void service_close(struct service *svc)
 	hunt_cancel(svc);
 	retrohunt_cancel(svc);
 	unpack_cancel(svc);
+	if (svc->forsaken)
+		scan_pool_cancel(svc->scan);
 	pool_stop(svc->compilers); /* whoever waits for a compile is answered */
 	pool_stop(svc->estimators);
 	scan_pool_cancel(svc->scan); /* what is under way is hunted at the next start */

@@ -51,6 +51,7 @@ struct service {
 	struct clock *clock;
 	struct io *io;
 	bool owns_io;
+	bool forsaken;
 	struct packs *packs;
 	struct sql_db *db;
 	struct writer *writer;

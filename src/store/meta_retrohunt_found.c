@@ -116,8 +116,9 @@ static const char SKIP_ADD[] =
 	"INSERT INTO retrohunt_skipped (job_id, file_id, sha256, reason, is_failure) "
 	"SELECT ?1, id, sha256, ?3, ?4 FROM file WHERE id = ?2 ON CONFLICT (job_id, file_id) "
 	"DO NOTHING";
-static const char SKIPS[] = "SELECT sha256, reason FROM retrohunt_skipped WHERE job_id = ?1 "
-			    "ORDER BY is_failure DESC, file_id LIMIT ?2";
+static const char SKIPS[] =
+	"SELECT sha256, reason, is_failure FROM retrohunt_skipped WHERE job_id = ?1 "
+	"ORDER BY is_failure DESC, file_id LIMIT ?2";
 
 int retrohunt_skip_add(struct sql_conn *conn, int64_t job_id, int64_t file_id, struct str reason,
 		       bool is_failure, struct err *err)
@@ -140,7 +141,8 @@ int retrohunt_skips(struct sql_conn *conn, int64_t job_id, uint32_t limit, struc
 		if (!row)
 			break;
 		REQUIRE(n < limit);
-		rows[n] = (struct retrohunt_skip_row){ .reason = arena_str(arena, sql_str(&q, 1)) };
+		rows[n] = (struct retrohunt_skip_row){ .reason = arena_str(arena, sql_str(&q, 1)),
+						       .is_failure = sql_i64(&q, 2) != 0 };
 		copy_sha256(rows[n++].sha256, sql_str(&q, 0));
 	}
 	*ret = rows;

@@ -1,5 +1,6 @@
 #ifndef SERVICE_RETROHUNT_H
 #define SERVICE_RETROHUNT_H
+#include "base/thread.h"
 #include "service/service.h"
 #include "service/users.h"
 
@@ -67,13 +68,29 @@ struct retrohunt_job {
 	int64_t live_from;  /* intake position where the snapshot ended */
 };
 
+/*
+ * Lets who asked take it back while the rules compile, which then ends at once; the outcome is
+ * ERR_CLOSED, unless it was there already. Any thread.
+ */
+struct scan_child;
+struct retrohunt_wish {
+	struct lock lock;
+	/* under the lock */
+	struct scan_child *child; /* that compiles now; NULL: none does */
+	bool over;
+};
+void retrohunt_wish_init(struct retrohunt_wish *w);
+void retrohunt_wish_release(struct retrohunt_wish *w);
+void retrohunt_wish_end(struct retrohunt_wish *w);
+
 struct retrohunt_new {
 	struct str rules;
 	struct str corpus;      /* "" is "main" */
 	struct str emails_json; /* JSON array of strings; "" is none */
 	int64_t start_s, end_s; /* as above */
 	bool keep_watching;
-	const struct audit_by *by; /* for the audit log; copied. NULL: the user, from nowhere */
+	const struct audit_by *by;   /* for the audit log; copied. NULL: the user, from nowhere */
+	struct retrohunt_wish *wish; /* lives until the outcome; NULL: it stands */
 };
 
 /*
@@ -161,10 +178,11 @@ MUST_USE int retrohunt_matching_files(struct service *svc, int64_t job_id, int64
 MUST_USE int retrohunt_matches(struct service *svc, int64_t job_id, int64_t after, uint32_t limit,
 			       struct arena *arena, struct retrohunt_files *ret, struct err *err);
 
-/* Files that were not scanned, in the order of their ids. */
+/* Files that were not scanned: failures first, each in the order of their ids. */
 struct retrohunt_skip {
 	uint8_t sha256[SHA256_BYTES];
 	struct str reason;
+	bool is_failure; /* false: it is too large to be hunted */
 };
 MUST_USE int retrohunt_skipped(struct service *svc, int64_t job_id, uint32_t limit,
 			       struct arena *arena, struct retrohunt_skip **ret, size_t *ret_n,

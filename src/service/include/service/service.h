@@ -80,6 +80,8 @@ struct service_options service_options_default(const char *data);
 MUST_USE int service_open(struct service **ret, const struct service_options *options,
 			  struct err *err);
 void service_close(struct service *svc);
+/* Nobody waits for an answer any more: service_close ends what is being compiled, too. */
+void service_forsake(struct service *svc);
 
 /* Parts, for the modules of this layer and for read-only queries above it. */
 struct sql_db *service_db(struct service *svc);

@@ -179,6 +179,7 @@ MUST_USE int retrohunt_skip_add(struct sql_conn *conn, int64_t job_id, int64_t f
 struct retrohunt_skip_row {
 	uint8_t sha256[SHA256_BYTES];
 	struct str reason;
+	bool is_failure;
 };
 /* Failures first. */
 MUST_USE int retrohunt_skips(struct sql_conn *conn, int64_t job_id, uint32_t limit,
