@@ -174,11 +174,11 @@ class Segment:
         for i in range(self.block_count):
             doc_count, matrix_count = struct.unpack_from("<II", blocks, 8 * i)
             need(1 <= doc_count <= 32768, "blocks: documents")
-            before = 17
+            before = 18
             for _ in range(matrix_count):
                 (width, mapped, zero, columns, base, zero2, rows_at,
                  map_at) = struct.unpack_from("<BBHIIIQQ", entries, 32 * entry)
-                need(before < width <= 46 and mapped <= 1 and zero == zero2 == 0, "matrices")
+                need(before <= width <= 46 and mapped <= 1 and zero == zero2 == 0, "matrices")
                 need(1 <= columns <= 32768, "matrices: columns")
                 size = row_bits(columns) * rows_of(width) // 8
                 need(rows_at % (PAGE if size >= 65536 else 64) == 0, "matrices: alignment")

@@ -126,24 +126,27 @@ static int put_docs(const struct assembly *a, struct out *o, struct format_heade
 	return out_pad(o, 16, err);
 }
 
-/* Documents of the columns of one class, in order; *ret_base: the first, where they only count up.
+/*
+ * Documents of a matrix's columns, in order: of the block's of a class n from `first` on.
+ * *ret_base: the first, where they only count up.
  */
 static bool map_make(const struct assembly *a, const struct assembly_block *b, unsigned class,
-		     uint16_t *docs, uint32_t *ret_base)
+		     uint32_t first, uint32_t n, uint16_t *docs, uint32_t *ret_base)
 {
 	uint32_t counts[FORMAT_CLASSES];
-	uint32_t n = 0;
+	uint32_t at = 0;
 	bool counts_up = true;
 
-	for (uint32_t i = 0; i < b->doc_count; i++) {
+	for (uint32_t i = 0; i < b->doc_count && at < first + n; i++) {
 		a->counts(a->arg, a->order[b->doc_first + i], counts);
-		for (uint32_t k = 0; k < counts[class - SEGMENT_CLASS_MIN]; k++) {
-			docs[n] = (uint16_t)i;
-			counts_up &= docs[n] == docs[0] + n;
-			n++;
+		for (uint32_t k = 0; k < counts[class - SEGMENT_CLASS_MIN]; k++, at++) {
+			if (at < first || at >= first + n)
+				continue;
+			docs[at - first] = (uint16_t)i;
+			counts_up &= docs[at - first] == docs[0] + (at - first);
 		}
 	}
-	REQUIRE(n == b->columns[class - SEGMENT_CLASS_MIN]);
+	REQUIRE(at >= first + n);
 	*ret_base = counts_up ? docs[0] : 0;
 	return !counts_up;
 }
@@ -152,8 +155,9 @@ static unsigned matrices_of(const struct assembly_block *b)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < FORMAT_CLASSES; i++)
-		n += b->columns[i] > 0;
+	for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++)
+		for (uint32_t left = b->columns[c - SEGMENT_CLASS_MIN]; left > 0; n++)
+			left -= format_matrix_columns(c, left);
 	return n;
 }
 
@@ -172,36 +176,45 @@ static int put_blocks(const struct assembly *a, struct out *o, struct format_hea
 	return 0;
 }
 
+/* Of the columns of one class in a block; *rows_at: where rows have come to. */
+static int put_class(const struct assembly *a, struct assembly_block *b, unsigned class,
+		     uint64_t *rows_at, uint16_t *docs, struct out *o, struct buf *maps,
+		     struct err *err)
+{
+	uint32_t all = b->columns[class - SEGMENT_CLASS_MIN];
+	uint8_t stored[FORMAT_MATRIX_BYTES];
+	uint32_t n;
+
+	for (uint32_t first = 0; first < all; first += n) {
+		struct format_matrix m = { .class = (uint8_t) class };
+		uint64_t bytes;
+
+		n = m.columns = format_matrix_columns(class, all - first);
+		bytes = format_rows_bytes(class, n);
+		m.rows_at = format_rows_align(*rows_at, bytes);
+		m.has_map = map_make(a, b, class, first, n, docs, &m.doc_base);
+		m.map_at = m.has_map ? maps->n : 0;
+		if (m.has_map)
+			buf_add(maps, docs, n * sizeof *docs);
+		format_matrix_encode(&m, stored);
+		TRY(out_add(o, stored, sizeof stored, err));
+		if (first == 0)
+			b->rows_at[class - SEGMENT_CLASS_MIN] = m.rows_at;
+		*rows_at = m.rows_at + bytes;
+	}
+	return 0;
+}
+
 /* Directory entries go out at once, maps are kept for the section after. */
 static int put_matrices(const struct assembly *a, struct out *o, struct buf *maps, struct err *err)
 {
 	AUTO(mem_drop) uint16_t *docs = mem_must_zalloc(SEGMENT_BLOCK_DOCS * sizeof *docs);
-	uint8_t stored[FORMAT_MATRIX_BYTES];
 	uint64_t rows_at = 0;
 
 	TRY(out_section(o, SECTION_MATRICES, err));
-	for (uint32_t i = 0; i < a->block_count; i++) {
-		struct assembly_block *b = &a->blocks[i];
-
-		for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++) {
-			uint32_t columns = b->columns[c - SEGMENT_CLASS_MIN];
-			uint64_t bytes = format_rows_bytes(c, columns);
-			struct format_matrix m = { .class = (uint8_t)c, .columns = columns };
-
-			if (columns == 0)
-				continue;
-			rows_at = format_rows_align(rows_at, bytes);
-			b->rows_at[c - SEGMENT_CLASS_MIN] = rows_at;
-			m.rows_at = rows_at;
-			m.has_map = map_make(a, b, c, docs, &m.doc_base);
-			m.map_at = m.has_map ? maps->n : 0;
-			if (m.has_map)
-				buf_add(maps, docs, columns * sizeof *docs);
-			format_matrix_encode(&m, stored);
-			TRY(out_add(o, stored, sizeof stored, err));
-			rows_at += bytes;
-		}
-	}
+	for (uint32_t i = 0; i < a->block_count; i++)
+		for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++)
+			TRY(put_class(a, &a->blocks[i], c, &rows_at, docs, o, maps, err));
 	return buf_check(maps, "column maps of a segment", err);
 }
 
@@ -217,24 +230,34 @@ static int put_directories(const struct assembly *a, struct out *o, struct forma
 	return out_add(o, buf_str(&maps).p, maps.n, err);
 }
 
+static int put_class_rows(const struct assembly *a, const struct assembly_block *b, unsigned class,
+			  struct out *o, struct err *err)
+{
+	uint32_t all = b->columns[class - SEGMENT_CLASS_MIN];
+	uint64_t at = b->rows_at[class - SEGMENT_CLASS_MIN];
+	uint32_t n;
+
+	for (uint32_t first = 0; first < all; first += n) {
+		uint64_t bytes;
+
+		n = format_matrix_columns(class, all - first);
+		bytes = format_rows_bytes(class, n);
+		at = format_rows_align(at, bytes);
+		TRY(out_pad(o, format_rows_align(1, bytes), err));
+		REQUIRE(out_at(o) == at);
+		TRY(a->rows(a->arg, a, b, class, first, n, o, err));
+		at += bytes;
+		REQUIRE(out_at(o) == at);
+	}
+	return 0;
+}
+
 static int put_rows(const struct assembly *a, struct out *o, struct err *err)
 {
 	TRY(out_section(o, SECTION_ROWS, err));
-	for (uint32_t i = 0; i < a->block_count; i++) {
-		const struct assembly_block *b = &a->blocks[i];
-
-		for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++) {
-			uint32_t columns = b->columns[c - SEGMENT_CLASS_MIN];
-			uint64_t bytes = format_rows_bytes(c, columns);
-
-			if (columns == 0)
-				continue;
-			TRY(out_pad(o, format_rows_align(1, bytes), err));
-			REQUIRE(out_at(o) == b->rows_at[c - SEGMENT_CLASS_MIN]);
-			TRY(a->rows(a->arg, a, b, c, o, err));
-			REQUIRE(out_at(o) == b->rows_at[c - SEGMENT_CLASS_MIN] + bytes);
-		}
-	}
+	for (uint32_t i = 0; i < a->block_count; i++)
+		for (unsigned c = SEGMENT_CLASS_MIN; c <= SEGMENT_CLASS_MAX; c++)
+			TRY(put_class_rows(a, &a->blocks[i], c, o, err));
 	return 0;
 }
 

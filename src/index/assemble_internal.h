@@ -15,7 +15,7 @@ struct assembly_block {
 	uint32_t doc_first;
 	uint32_t doc_count;
 	uint32_t columns[FORMAT_CLASSES];
-	uint64_t rows_at[FORMAT_CLASSES]; /* in the section */
+	uint64_t rows_at[FORMAT_CLASSES]; /* of a class's first matrix; in the section */
 };
 
 struct assembly {
@@ -28,9 +28,12 @@ struct assembly {
 	const void *(*field)(void *arg, uint32_t source, enum format_column c);
 	/* How many columns of each class it has. */
 	void (*counts)(void *arg, uint32_t source, uint32_t counts[FORMAT_CLASSES]);
-	/* Add the rows of one matrix: format_rows_bytes of its class and columns. */
+	/*
+	 * Add the rows of one matrix, format_rows_bytes of its class and columns: of the
+	 * block's columns of that class `n` from `first` on.
+	 */
 	int (*rows)(void *arg, const struct assembly *a, const struct assembly_block *b,
-		    unsigned class, struct out *o, struct err *err);
+		    unsigned class, uint32_t first, uint32_t n, struct out *o, struct err *err);
 	/* Add all features by feature_out_add. */
 	int (*features)(void *arg, const struct assembly *a, struct feature_out *f,
 			struct err *err);

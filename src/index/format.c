@@ -99,7 +99,7 @@ static int header_counts_check(const struct format_header *h, struct err *err)
 	if (h->blocks > h->docs || (h->blocks == 0) != (h->docs == 0))
 		return err_set(err, ERR_CORRUPT, "header at 44: %u blocks of %u documents",
 			       h->blocks, h->docs);
-	if (h->matrices > (uint64_t)h->blocks * FORMAT_CLASSES)
+	if (h->matrices > (uint64_t)h->blocks * FORMAT_CLASSES * FORMAT_MATRICES_OF_CLASS)
 		return err_set(err, ERR_CORRUPT, "header at 48: %u matrices in %u blocks",
 			       h->matrices, h->blocks);
 	if (h->first_id < 0 || h->last_id < h->first_id)
@@ -266,6 +266,13 @@ uint32_t format_row_bits(uint32_t columns)
 	if (columns <= 4)
 		return 4;
 	return 8 * (bytes < FORMAT_WIDE_ROW_BYTES ? bytes : (uint32_t)round_up(bytes, 8));
+}
+
+uint32_t format_matrix_columns(unsigned class, uint32_t n)
+{
+	if (class < FORMAT_CLASS_LARGE || n <= 4 || n % 8 == 7)
+		return n;
+	return n < 8 ? 4 : n - n % 8;
 }
 
 uint64_t format_rows_bytes(unsigned class, uint32_t columns)

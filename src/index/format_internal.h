@@ -25,6 +25,8 @@ enum {
 	FORMAT_FEATURE_BITS = 40, /* … of whose hashes so many upper bits are kept */
 	FORMAT_FEATURE_LONG = 16, /* from so many documents on their bytes are told */
 	FORMAT_CLASSES = SEGMENT_CLASS_MAX - SEGMENT_CLASS_MIN + 1,
+	FORMAT_CLASS_LARGE = 36,        /* 2^18 rows: 32 KB a column */
+	FORMAT_MATRICES_OF_CLASS = 3,   /* in a block: of 8 k, 4 and 1 or 2 columns */
 	FORMAT_ROWS_ALIGN_FROM = 65536, /* smaller matrices do not begin at a page */
 	FORMAT_WIDE_ROW_BYTES = 128,    /* rows from here on are multiples of eight bytes */
 };
@@ -121,6 +123,11 @@ void format_matrix_decode(struct format_matrix *ret, const uint8_t p[FORMAT_MATR
 
 /* Bits from one row to the next: 1, 2, 4, or whole bytes. */
 uint32_t format_row_bits(uint32_t columns);
+/*
+ * How many of n columns of a class that are left in a block its next matrix takes. Large
+ * columns are divided so that rows are full: bits of none cost as much as those of one.
+ */
+uint32_t format_matrix_columns(unsigned class, uint32_t n);
 uint64_t format_rows_bytes(unsigned class, uint32_t columns);
 /* Where rows of that size may begin, at or after `at`. */
 uint64_t format_rows_align(uint64_t at, uint64_t rows_bytes);

@@ -94,7 +94,7 @@ static void source_counts(void *arg, uint32_t source, uint32_t counts[FORMAT_CLA
 
 	memset(counts, 0, FORMAT_CLASSES * sizeof *counts);
 	for (uint32_t i = 0; i < b->matrix_count; i++)
-		counts[b->matrices[i].class - SEGMENT_CLASS_MIN] =
+		counts[b->matrices[i].class - SEGMENT_CLASS_MIN] +=
 			segment_matrix_columns_of(&b->matrices[i], doc - b->doc_first, &first);
 }
 
@@ -157,9 +157,25 @@ static void pieces_add(struct pieces *p, struct segment *seg, const struct segme
 	p->all[p->n++] = (struct piece){ .seg = seg, .matrix = m, .bits = { first, n, NULL } };
 }
 
-static void pieces_find(struct merge *m, const struct assembly *a, const struct assembly_block *b,
-			unsigned class, struct pieces *ret)
+/* The same of those only that are within two numbers, the first being number *at. */
+static void pieces_cut(struct pieces *p, struct segment *seg, const struct segment_matrix *m,
+		       uint32_t first, uint32_t n, uint32_t *at, uint32_t from, uint32_t to)
 {
+	uint32_t low = *at < from ? from : *at;
+	uint32_t high = *at + n > to ? to : *at + n;
+
+	if (low < high)
+		pieces_add(p, seg, m, first + low - *at, high - low);
+	*at += n;
+}
+
+/* Of the block's columns of a class those from `from_column` to before `to_column`. */
+static void pieces_find(struct merge *m, const struct assembly *a, const struct assembly_block *b,
+			unsigned class, uint32_t from_column, uint32_t to_column,
+			struct pieces *ret)
+{
+	uint32_t at = 0;
+
 	for (uint32_t i = 0; i < b->doc_count; i++) {
 		uint32_t source = a->order[b->doc_first + i];
 		struct input *in = input_of(m, source);
@@ -174,8 +190,7 @@ static void pieces_find(struct merge *m, const struct assembly *a, const struct 
 			if (matrix->class != class)
 				continue;
 			n = segment_matrix_columns_of(matrix, doc - from->doc_first, &first);
-			if (n > 0)
-				pieces_add(ret, in->seg, matrix, first, n);
+			pieces_cut(ret, in->seg, matrix, first, n, &at, from_column, to_column);
 		}
 	}
 }
@@ -234,17 +249,17 @@ static int goes_on(struct merge *m, const struct out *o, struct err *err)
 }
 
 static int source_rows(void *arg, const struct assembly *a, const struct assembly_block *b,
-		       unsigned class, struct out *o, struct err *err)
+		       unsigned class, uint32_t column, uint32_t n, struct out *o, struct err *err)
 {
 	struct merge *m = arg;
-	uint32_t bits = format_row_bits(b->columns[class - SEGMENT_CLASS_MIN]);
+	uint32_t bits = format_row_bits(n);
 	size_t stride = (bits + 7) / 8;
 	size_t all = gram_rows(class);
 	size_t rows = TILE_BYTES / stride / 64 * 64;
 	AUTO(mem_drop) uint8_t *tile = mem_must_zalloc(TILE_BYTES);
 	AUTO(pieces_release) struct pieces p = { 0 };
 
-	pieces_find(m, a, b, class, &p);
+	pieces_find(m, a, b, class, column, column + n, &p);
 	for (size_t first = 0; first < all; first += rows) {
 		size_t some = all - first < rows ? all - first : rows;
 		size_t bytes = some * stride;

@@ -67,7 +67,7 @@ static int map_validate(const struct segment *seg, const struct segment_block *b
 	return 0;
 }
 
-/* One matrix; `*class` is that of the one before it in its block. */
+/* One matrix; `*class` is that of the one before it in its block, the first time the least. */
 static int matrix_validate(const struct segment *seg, struct segment_block *b, uint32_t i,
 			   unsigned *class, struct err *err)
 {
@@ -80,7 +80,7 @@ static int matrix_validate(const struct segment *seg, struct segment_block *b, u
 	uint64_t bytes;
 
 	format_matrix_decode(&f, stored);
-	if (f.class <= *class || f.class > SEGMENT_CLASS_MAX)
+	if (f.class < *class || f.class > SEGMENT_CLASS_MAX)
 		return bad_at(seg, SECTION_MATRICES, at, "a class out of order", err);
 	if (stored[1] > 1 || get_le16(stored + 2) != 0 || get_le32(stored + 12) != 0)
 		return bad_at(seg, SECTION_MATRICES, at + 1, "unknown flags", err);
@@ -175,7 +175,7 @@ static int blocks_validate(struct segment *seg, struct err *err)
 		uint64_t at = (uint64_t)i * FORMAT_BLOCK_BYTES;
 		const uint8_t *stored = segment_section(seg, SECTION_BLOCKS) + at;
 		struct segment_block *b = &seg->blocks[i];
-		unsigned class = SEGMENT_CLASS_MIN - 1;
+		unsigned class = SEGMENT_CLASS_MIN;
 
 		b->doc_first = doc;
 		b->doc_count = get_le32(stored);

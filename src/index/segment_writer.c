@@ -181,7 +181,8 @@ static void source_counts(void *arg, uint32_t source, uint32_t counts[FORMAT_CLA
 }
 
 static int source_rows(void *arg, const struct assembly *a, const struct assembly_block *b,
-		       unsigned class, struct out *o, struct err *err)
+		       unsigned class, uint32_t first, uint32_t some, struct out *o,
+		       struct err *err)
 {
 	struct segment_writer *w = arg;
 	uint32_t columns_n = b->columns[class - SEGMENT_CLASS_MIN];
@@ -197,7 +198,8 @@ static int source_rows(void *arg, const struct assembly *a, const struct assembl
 		}
 	}
 	REQUIRE(n == columns_n);
-	return transpose_out(o, class, columns, n, err);
+	REQUIRE(first + some <= n);
+	return transpose_out(o, class, columns + first, some, err);
 }
 
 /* By digits of eleven bits, the lowest first. */

@@ -581,6 +581,70 @@ static void test_write_failures(void **state)
 	failing_release(&f);
 }
 
+/* ---- Large columns ---- */
+
+static void check_columns(struct segment *seg, const uint32_t *want, uint32_t n)
+{
+	const struct segment_block *b = segment_block_at(seg, 0);
+
+	assert_int_equal(segment_blocks(seg), 1);
+	assert_int_equal(b->matrix_count, n);
+	for (uint32_t i = 0; i < n; i++) {
+		assert_int_equal(b->matrices[i].class, b->matrices[0].class);
+		assert_int_equal(b->matrices[i].columns, want[i]);
+	}
+}
+
+/*
+ * Large columns of one class are divided so that rows are full, when written and when
+ * merged; each has its own sample's grams, wherever it lies.
+ */
+static void test_large_columns(void **state)
+{
+	enum {
+		LARGE = 13
+	};
+	static const uint32_t written[] = { 8, 4, 1 }, rest[] = { 8, 4 };
+	struct merging *m = *state;
+	struct segment_writer_options options = { 1u << 30, 1, 400 };
+	struct segment_writer *w = segment_writer_new(&options);
+	struct segment_merge without = { .dead = (const int64_t[]){ 104 }, .dead_n = 1 };
+	struct sample samples[LARGE];
+	struct segment *segs[2];
+	uint64_t bytes;
+	struct err err;
+
+	for (uint32_t i = 0; i < LARGE; i++) {
+		samples[i] = sample_new(150000, 0, 900 + i);
+		writer_add(&m->w, w, &samples[i], 100 + i, NULL, 0);
+	}
+	CHECK_OK(segment_writer_write(w, m->w.io, "large", 100, 112, &bytes, &err), &err);
+	segs[0] = open_ok(m, "large");
+	check_columns(segs[0], written, 3);
+	CHECK_OK(segment_merge(m->w.io, segs, 1, "fewer", &without, &bytes, &err), &err);
+	segs[1] = open_ok(m, "fewer");
+	check_columns(segs[1], rest, 2);
+	for (uint32_t k = 0; k < 2; k++) {
+		for (uint32_t i = 0; i < LARGE; i++) {
+			const uint8_t *run = samples[i].p + 1000 * (size_t)i;
+			uint32_t own, others = 0;
+
+			if (!segment_doc_find(segs[k], 100 + i, &own)) {
+				assert_true(k == 1 && i == 4);
+				continue;
+			}
+			assert_true(doc_may_contain(segs[k], own, run, 60));
+			for (uint32_t doc = 0; doc < segment_docs(segs[k]); doc++)
+				others += doc != own && doc_may_contain(segs[k], doc, run, 60);
+			assert_int_equal(others, 0);
+		}
+		segment_unref(segs[k]);
+	}
+	for (uint32_t i = 0; i < LARGE; i++)
+		free(samples[i].p);
+	segment_writer_free(w);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -588,7 +652,7 @@ int main(void)
 		cmocka_unit_test(test_same_as_written), cmocka_unit_test(test_no_miss),
 		cmocka_unit_test(test_versions),        cmocka_unit_test(test_order),
 		cmocka_unit_test(test_stopped),         cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_write_failures),
+		cmocka_unit_test(test_write_failures),  cmocka_unit_test(test_large_columns),
 	};
 
 	return cmocka_run_group_tests(tests, merging_up, merging_down);

@@ -123,7 +123,7 @@ struct segment_block {
 	int64_t id_min, id_max;
 	uint8_t corpora;                       /* bit c: some are of segment_corpus c */
 	uint8_t flags;                         /* segment_doc_flag that some have */
-	const struct segment_matrix *matrices; /* by rising class */
+	const struct segment_matrix *matrices; /* by class, never falling */
 	uint32_t matrix_count;
 };
 uint32_t segment_blocks(const struct segment *seg);

@@ -21,7 +21,7 @@ struct signature {
 	struct signature_column columns[];
 };
 
-#define SIGNATURE_FILL_DEFAULT 400 /* per thousand; see docs/design/0006 */
+#define SIGNATURE_FILL_DEFAULT 380 /* per thousand; see docs/design/0006 */
 enum {
 	SIGNATURE_FILL_MIN = 100,
 	SIGNATURE_FILL_MAX = 900
