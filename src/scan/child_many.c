@@ -148,17 +148,24 @@ void worker_scan_many(struct worker *w, const struct packet *p)
 {
 	struct packet_item items[SCAN_MANY_MAX];
 	struct window windows[SCAN_MANY_FILES] = { 0 };
-	uint32_t count = p->head.bytes / sizeof items[0];
+	struct packet_many head;
 	struct many m = { .w = w, .told_us = clock_mono_us(clock_system()) };
 
-	if (count > SCAN_MANY_MAX || p->head.bytes != count * sizeof items[0])
+	uint32_t bytes = p->head.bytes < sizeof head ? 0 : p->head.bytes - (uint32_t)sizeof head;
+	uint32_t count = bytes / sizeof items[0];
+	int64_t end_us = INT64_MAX;
+
+	if (bytes == 0 || count > SCAN_MANY_MAX || bytes != count * sizeof items[0])
 		worker_exit(3);
-	memcpy(items, p->body, p->head.bytes);
+	memcpy(&head, p->body, sizeof head);
+	memcpy(items, p->body + sizeof head, bytes);
+	if (head.ms_max)
+		end_us = m.told_us + INT64_C(1000) * head.ms_max;
 	w->out_bytes = 0;
 	for (uint16_t file = 0; file < p->head.fds; file++)
 		window_open(&windows[file], p->fds[file], file, items, count);
 	m.now_us = m.told_us;
-	for (; m.item < count; m.item++) {
+	for (; m.item < count && (m.item == 0 || m.now_us < end_us); m.item++) {
 		const struct packet_item *item = &items[m.item];
 
 		if (item->file >= p->head.fds)

@@ -8,7 +8,8 @@
 
 /* The parent's side of MANY. */
 
-_Static_assert(SCAN_MANY_MAX * sizeof(struct packet_item) <= PACKET_INLINE_MAX,
+_Static_assert(sizeof(struct packet_many) + SCAN_MANY_MAX * sizeof(struct packet_item) <=
+		       PACKET_INLINE_MAX,
 	       "SCAN_DEPTH requests fit the send buffer");
 
 void scan_found_release(struct scan_found *f)
@@ -40,6 +41,13 @@ static int check_items(const struct scan_child *child, unsigned file_count,
 int scan_many_send(struct scan_child *child, const int *files, unsigned file_count,
 		   const struct scan_item *items, uint32_t n, struct err *err)
 {
+	return scan_many_send_for(child, files, file_count, items, n, 0, err);
+}
+
+int scan_many_send_for(struct scan_child *child, const int *files, unsigned file_count,
+		       const struct scan_item *items, uint32_t n, uint32_t ms, struct err *err)
+{
+	struct packet_many head = { .ms_max = ms };
 	struct packet_item request[SCAN_MANY_MAX];
 
 	REQUIRE(n > 0 && n <= SCAN_MANY_MAX);
@@ -51,19 +59,20 @@ int scan_many_send(struct scan_child *child, const int *files, unsigned file_cou
 						   items[i].file };
 	TRY(client_begin(child, err));
 
-	struct iovec part = { request, n * sizeof request[0] };
-	int rc = client_send(child, PACKET_MANY, &part, 1, files, file_count, err);
+	struct iovec parts[] = { { &head, sizeof head }, { request, n * sizeof request[0] } };
+	int rc = client_send(child, PACKET_MANY, parts, 2, files, file_count, err);
 
 	if (rc != 0) {
 		child->seq--; /* nothing was asked */
 		return rc;
 	}
-	client_pending_add_many(child, mem_must_dup(items, n * sizeof *items), n);
+	client_pending_add_many(child, mem_must_dup(items, n * sizeof *items), n, ms != 0);
 	return 0;
 }
 
 /* One packet. *ret_done: items finished; NULL, or what is wrong with it. */
-static const char *read_found(struct hit_reader *r, const struct packet *p, uint32_t *ret_done)
+static const char *read_found(struct hit_reader *r, const struct packet *p, bool ends_early,
+			      uint32_t *ret_done)
 {
 	struct packet_found head;
 	uint32_t done_before = *ret_done;
@@ -76,12 +85,13 @@ static const char *read_found(struct hit_reader *r, const struct packet *p, uint
 		return "an answer cut short";
 	memcpy(&head, p->body, sizeof head);
 	if (head.done < done_before || head.done > r->count ||
-	    (p->head.type == PACKET_DONE && head.done != r->count))
+	    (p->head.type == PACKET_DONE && head.done != r->count &&
+	     (!ends_early || head.done == done_before)))
 		return "a count of items that is not true";
 	if (head.done == done_before && p->head.bytes == sizeof head)
 		return "an answer without news";
 	wrong = hit_reader_add(r, p->body + sizeof head, p->head.bytes - sizeof head);
-	if (wrong == NULL && r->has_last && r->item > head.done)
+	if (wrong == NULL && r->has_last && r->item >= head.done + (p->head.type != PACKET_DONE))
 		wrong = "a hit of an item that has not begun";
 	r->result->scan_us += head.scan_us;
 	*ret_done = head.done;
@@ -103,7 +113,7 @@ int scan_many_recv(struct scan_child *child, struct scan_found *ret, struct err 
 	ret->result.scan_us = 0;
 	do {
 		TRY(client_recv(child, wait.seq, wait.deadline_us, timeout_ms, &p, err));
-		const char *wrong = read_found(&r, &p, &done);
+		const char *wrong = read_found(&r, &p, wait.pending->ends_early, &done);
 
 		if (wrong != NULL)
 			return client_lie(child, err, "%s", wrong);

@@ -46,7 +46,8 @@ struct scan_pending {
 	struct scan_item one;    /* of all but MANY */
 	struct scan_item *items; /* owned; of MANY */
 	uint32_t count;
-	uint32_t done; /* items answered and told */
+	uint32_t done;   /* items answered and told */
+	bool ends_early; /* it may */
 };
 
 struct scan_child {
@@ -143,7 +144,8 @@ enum {
 void client_pending_add(struct scan_child *child, enum pending_kind kind, uint64_t len,
 			uint32_t slots);
 /* The same of many samples; takes the items over. */
-void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n);
+void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n,
+			     bool ends_early);
 struct client_wait {
 	uint32_t seq;
 	struct scan_pending *pending;

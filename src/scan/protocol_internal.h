@@ -228,7 +228,12 @@ struct packet_match {
 	uint64_t len;
 };
 
-/* Body of MANY: as many as fit. */
+/* Body of MANY; items follow, as many as fit. */
+struct packet_many {
+	uint32_t ms_max; /* it ends early with the item that is under way then; 0: never */
+	uint32_t reserved;
+};
+
 struct packet_item {
 	uint64_t offset;
 	uint32_t len;

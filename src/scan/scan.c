@@ -91,10 +91,13 @@ void client_pending_add(struct scan_child *child, enum pending_kind kind, uint64
 				   .count = 1 });
 }
 
-void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n)
+void client_pending_add_many(struct scan_child *child, struct scan_item *items, uint32_t n,
+			     bool ends_early)
 {
-	pending_add(child,
-		    (struct scan_pending){ .kind = PENDING_MANY, .items = items, .count = n });
+	pending_add(child, (struct scan_pending){ .kind = PENDING_MANY,
+						  .items = items,
+						  .count = n,
+						  .ends_early = ends_early });
 }
 
 int client_pending_oldest(struct scan_child *child, enum pending_kind kind, uint32_t timeout_ms,

@@ -489,6 +489,30 @@ static void a_request_may_take_longer_than_an_item(void **state)
 	close(f.fd);
 }
 
+/* Each request does one item, as its time is over by then, and what is left is asked for again. */
+static void a_request_ends_early(void **state)
+{
+	struct scan_child *child = take(pool);
+	struct file f = file_new();
+	uint32_t done = 0, n = 5;
+	struct err err = { 0 };
+
+	(void)state;
+	load_source(child, 2, "rule slow { condition: for all i in (0..10000000) : (i >= 0) }");
+	for (uint32_t i = 0; i < n; i++)
+		file_add_z(&f, "foo", 1 << 2);
+	for (; done < n; done++) {
+		assert_int_equal(
+			scan_many_send_for(child, &f.fd, 1, f.items + done, n - done, 1, &err), 0);
+		expect_story(child, 1, "0/2/0 .");
+	}
+	/* With time enough it does not. */
+	assert_int_equal(scan_many_send_for(child, &f.fd, 1, f.items, n, 600000, &err), 0);
+	expect_story(child, n, "0/2/0 1/2/0 2/2/0 3/2/0 4/2/0 .");
+	scan_child_give(pool, child);
+	close(f.fd);
+}
+
 /* Until the process has worked for so long. */
 static void await_cpu_ms(pid_t pid, int64_t ms)
 {
@@ -569,6 +593,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(samples_in_packs),
 		cmocka_unit_test(an_item_without_end_is_named),
 		cmocka_unit_test(a_request_may_take_longer_than_an_item),
+		cmocka_unit_test(a_request_ends_early),
 		cmocka_unit_test(a_child_that_is_killed_names_its_item),
 		cmocka_unit_test(a_child_killed_before_suspects_all),
 	};

@@ -29,6 +29,13 @@ static const char *const lies_about_many[] = {
 	"a failure with matches",
 	"a failure twice",
 	"a hit after a failure",
+	"an end without news",
+	"a hit of an item after the end",
+};
+
+/* From here on they are of one that may end early. */
+enum {
+	LIES_ABOUT_ALL = COUNT_OF(lies_about_many) - 2
 };
 
 struct many_lie {
@@ -51,6 +58,10 @@ static void lie_about_found(uint32_t seq, uint64_t number)
 	struct packet_head end = { .type = PACKET_DONE, .seq = seq };
 	size_t first_bytes = sizeof first;
 
+	if (about(lie, "an end without news"))
+		second.found.done = 1;
+	else if (about(lie, "a hit of an item after the end"))
+		second.found.done = 2;
 	if (about(lie, "an item twice")) {
 		second.hit.item = 0;
 	} else if (about(lie, "a rule twice in two packets")) {
@@ -118,7 +129,7 @@ static int liar(void)
 		if (p.head.type == PACKET_COMPILE) {
 			lie_about_rules(p.head.seq, "");
 		} else if (p.head.type == PACKET_MANY) {
-			memcpy(&item, p.body, sizeof item);
+			memcpy(&item, p.body + sizeof(struct packet_many), sizeof item);
 			lie_about_found(p.head.seq, item.offset);
 		} else {
 			tell((struct packet_head){ .type = PACKET_DONE, .seq = p.head.seq }, NULL,
@@ -130,15 +141,16 @@ static int liar(void)
 	return 0;
 }
 
-static int many_with(struct scan_child *child, uint64_t number, struct scan_found *found,
-		     struct err *err)
+/* With `ms` it may end early. */
+static int many_with(struct scan_child *child, uint64_t number, uint32_t ms,
+		     struct scan_found *found, struct err *err)
 {
 	struct scan_item items[3] = { { number, 5, 1 << 0 | 1 << 2, 0 },
 				      { 0, 5, 1 << 0 | 1 << 2, 0 },
 				      { 0, 5, 1 << 0 | 1 << 2, 0 } };
 	int fd = STDIN_FILENO, rc;
 
-	assert_int_equal(scan_many_send(child, &fd, 1, items, 3, err), 0);
+	assert_int_equal(scan_many_send_for(child, &fd, 1, items, 3, ms, err), 0);
 	do {
 		rc = scan_many_recv(child, found, err);
 	} while (rc == 0 && !found->is_last);
@@ -159,7 +171,7 @@ static void lies_about_many_are_deadly(void **state)
 		assert_int_equal(try_compile(child, "", &rules, &err), 0);
 		load(child, 2, rules);
 		scan_rules_unref(rules);
-		int rc = many_with(child, i, &found, &err);
+		int rc = many_with(child, i, i >= LIES_ABOUT_ALL ? 1 : 0, &found, &err);
 
 		if (i == 0) {
 			assert_int_equal(rc, 0);

@@ -25,6 +25,9 @@
  * repeats the others in a new child, and that one alone by scan_send, which reads
  * where this maps: so a disk that fails is told from a sample that kills.
  *
+ * A request may have a limit of time of its own (scan_many_send_for): what slow rules leave of
+ * it then is its caller's again, who may have something better to do.
+ *
  * Requests of some MB keep all cores busy to the end; two under way keep a child
  * busy. 3 us an item beside the engine's own time.
  */
@@ -52,6 +55,14 @@ struct scan_item {
 MUST_USE int scan_many_send(struct scan_child *child, const int *files, unsigned file_count,
 			    const struct scan_item *items, uint32_t n, struct err *err);
 
+/*
+ * The same for a request that ends early where it takes longer than `ms`: with the item that is
+ * under way then. `to` of its last answer says how far it came, at least one item.
+ */
+MUST_USE int scan_many_send_for(struct scan_child *child, const int *files, unsigned file_count,
+				const struct scan_item *items, uint32_t n, uint32_t ms,
+				struct err *err);
+
 enum {
 	SCAN_EVERY_SLOT = 0xff
 };
@@ -66,7 +77,7 @@ struct scan_failure {
 /* Reused from call to call; zero it before the first, release after the last. */
 struct scan_found {
 	uint32_t from, to;             /* items finished with this answer, `to` excluded … */
-	bool is_last;                  /* … and none is left */
+	bool is_last;                  /* … and none follows */
 	struct scan_result result;     /* their hits, by item, then slot; their time */
 	struct scan_failure *failures; /* theirs, by item, then slot */
 	size_t failure_count;
