@@ -42,6 +42,8 @@ struct batch {
 	struct retro_hit *hits;
 	size_t hit_count, hit_cap;
 	struct retrohunt_done sum;
+	int64_t until_us;       /* monotonic; 0: nothing is scanned yet */
+	uint64_t scan_us;       /* of the child */
 	unsigned struck;        /* children that somebody killed since the last item was decided */
 	unsigned load_failures; /* children in a row that failed to load the rules */
 	/* one by one */
@@ -55,6 +57,11 @@ struct batch {
 
 /* The job is over, or the service stops: what is found counts no more. */
 bool batch_must_end(const struct batch *b);
+/*
+ * Others have their turn now: what is neither done nor under way goes back to the task. Not
+ * while it fails, which is counted here, nor before something is done.
+ */
+bool batch_is_late(const struct batch *b);
 /* A living child with the job's rules; rests where that fails. false: try again. */
 bool batch_child(struct batch *b);
 /*
@@ -71,7 +78,7 @@ void batch_fail(struct batch *b, const struct batch_item *item, const struct err
 /* It harmed the scanner, by itself. */
 void batch_blame(struct batch *b, const struct batch_item *item, const char *reason);
 /* It is decided; `verified`: by the scanner. */
-void batch_count(struct batch *b, const struct batch_item *item, bool verified);
+void batch_count(struct batch *b, struct batch_item *item, bool verified);
 /*
  * Keep one hit; commits when many have gathered. ERR_CLOSED: the job is over; else what
  * keeps the hit from being told.

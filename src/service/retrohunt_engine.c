@@ -13,8 +13,6 @@ enum {
 	YIELD_MAX = 50, /* looks in a row: half a second, then a batch goes on beside it */
 };
 
-#define RATE_FADES 0.98 /* for each batch: fifty of them count */
-
 /* ---- Jobs ---- */
 
 static void job_free(struct retro_job *job)
@@ -48,9 +46,8 @@ static struct retro_job *job_new(struct retrohunt *e, const struct retrohunt_row
 	job->ruleset_id = row->ruleset_id;
 	job->files = row->files;
 	job->bytes = row->bytes;
-	job->begun_us = clock_mono_us(e->svc->clock);
-	job->begun_bytes = row->done.bytes;
 	job->done = row->done;
+	job->way.before = retro_weight(row->done.files, row->done.bytes);
 	job->more = true;
 	if (rules) {
 		job->rules = scan_rules_ref(rules);
@@ -106,6 +103,7 @@ void retro_admit(struct service *svc, const struct retrohunt_row *row, struct sc
 	job->next = e->jobs;
 	e->jobs = job;
 	e->job_count++;
+	retro_peers_count(e, job->owner_id);
 	metric_set(METRIC_retrohunt_jobs_running, (int64_t)e->job_count);
 	cond_broadcast(&e->work);
 	lock_drop(&e->lock);
@@ -172,28 +170,9 @@ bool retro_live(struct service *svc, int64_t job_id, struct retro_live *ret)
 	lock_take(&e->lock);
 	job = job_find(e, job_id);
 	if (job)
-		*ret = (struct retro_live){ job->done, job->begun_us, job->begun_bytes };
+		*ret = (struct retro_live){ job->done, job->way };
 	lock_drop(&e->lock);
 	return job != NULL;
-}
-
-void retro_rate_add(struct retrohunt *e, int64_t bytes, int64_t us)
-{
-	lock_take(&e->lock);
-	e->rate_bytes = RATE_FADES * e->rate_bytes + (double)bytes;
-	e->rate_us = RATE_FADES * e->rate_us + (double)us;
-	lock_drop(&e->lock);
-}
-
-double retro_rate(struct service *svc)
-{
-	struct retrohunt *e = svc->retrohunt;
-	double rate;
-
-	lock_take(&e->lock);
-	rate = e->rate_us > 0 ? e->rate_bytes / e->rate_us : 0;
-	lock_drop(&e->lock);
-	return rate;
 }
 
 bool retro_is_stopping(struct retrohunt *e)
@@ -224,6 +203,7 @@ static struct retro_job *worker_take(struct retro_worker *w, struct retro_step *
 
 	lock_take(&e->lock);
 	while (!best && !e->stopping) {
+		retro_account(e);
 		for (struct retro_job *j = e->jobs; j; j = j->next) {
 			struct retro_step s;
 
@@ -241,6 +221,7 @@ static struct retro_job *worker_take(struct retro_worker *w, struct retro_step *
 	if (best) {
 		retro_step_mark(best, ret);
 		best->busy++;
+		retro_account(e);
 		w->job = best;
 	}
 	lock_drop(&e->lock);
@@ -257,20 +238,23 @@ static void unlink_job(struct retrohunt *e, struct retro_job *job)
 	for (struct retro_task *t = job->tasks; t; t = t->next)
 		retro_items_keep(job, t, 0);
 	e->job_count--;
+	retro_peers_count(e, job->owner_id);
 	metric_set(METRIC_retrohunt_jobs_running, (int64_t)e->job_count);
 	if (!e->jobs)
 		cond_broadcast(&e->idle);
 }
 
-/* Somebody is not in it any more; the last one frees it when it is over. */
-static void job_leave(struct retro_job *job, int64_t us)
+/* A worker, or NULL, is not in it any more; the last one frees it when it is over. */
+static void job_leave(struct retro_job *job, struct retro_worker *w)
 {
 	struct retrohunt *e = job->engine;
 	bool gone;
 
 	lock_take(&e->lock);
+	retro_account(e);
+	if (w)
+		w->job = NULL;
 	job->busy--;
-	job->used_us += (uint64_t)us;
 	gone = job->over && !job->busy;
 	if (gone)
 		unlink_job(e, job);
@@ -278,16 +262,6 @@ static void job_leave(struct retro_job *job, int64_t us)
 	lock_drop(&e->lock);
 	if (gone)
 		job_free(job);
-}
-
-static void worker_leave(struct retro_worker *w, int64_t us)
-{
-	struct retro_job *job = w->job;
-
-	lock_take(&w->engine->lock);
-	w->job = NULL;
-	lock_drop(&w->engine->lock);
-	job_leave(job, us);
 }
 
 /* ---- The steps ---- */
@@ -366,16 +340,6 @@ static void task_end(struct retro_worker *w, struct retro_job *job, struct retro
 		retro_task_free(task);
 }
 
-static void done_add(struct retrohunt_done *to, const struct retrohunt_done *d)
-{
-	to->files += d->files;
-	to->bytes += d->bytes;
-	to->verified_files += d->verified_files;
-	to->verified_bytes += d->verified_bytes;
-	to->skipped += d->skipped;
-	to->failed += d->failed;
-}
-
 static void run_plan(struct retro_worker *w, struct retro_job *job, struct retro_task *task)
 {
 	struct retrohunt *e = w->engine;
@@ -393,7 +357,7 @@ static void run_plan(struct retro_worker *w, struct retro_job *job, struct retro
 	empty = rc == 0 && task->item_count == 0;
 	task->state = rc ? RETRO_CLAIMED : empty ? RETRO_DECIDED : RETRO_PLANNED;
 	if (rc == 0)
-		done_add(&job->done, &task->done);
+		retro_task_planned(job, task);
 	cond_broadcast(&e->work);
 	lock_drop(&e->lock);
 	if (rc == 0)
@@ -408,8 +372,7 @@ static void run_verify(struct retro_worker *w, struct retro_job *job, const stru
 	retro_verify(w, job, s->task, s->from, s->to);
 	lock_take(&e->lock);
 	s->task->out--;
-	last = !job->stop && !job->over && !e->stopping && s->task->out == 0 &&
-	       s->task->item_next == s->task->item_count;
+	last = !job->stop && !job->over && !e->stopping && retro_task_is_over(s->task);
 	lock_drop(&e->lock);
 	if (last)
 		task_end(w, job, s->task);
@@ -450,10 +413,10 @@ void retro_end_idle(struct service *svc, int64_t job_id)
 	if (!idle)
 		return; /* who is in it ends it */
 	(void)run_end(job);
-	job_leave(job, 0);
+	job_leave(job, NULL);
 }
 
-/* Clients who wait for Livehunt go first, for a while. */
+/* Clients who wait for Livehunt go first, for a while that no job is charged for. */
 static void yield_to_clients(struct retro_worker *w)
 {
 	struct retrohunt *e = w->engine;
@@ -462,6 +425,7 @@ static void yield_to_clients(struct retro_worker *w)
 		lock_take(&e->lock);
 		if (!e->stopping)
 			cond_wait_ms(&e->work, &e->lock, YIELD_MS);
+		w->since_us = clock_mono_us(clock_system());
 		lock_drop(&e->lock);
 	}
 }
@@ -473,8 +437,6 @@ static void worker_run(void *arg)
 	struct retro_job *job;
 
 	while ((job = worker_take(w, &s)) != NULL) {
-		int64_t since_us = clock_mono_us(clock_system());
-
 		switch (s.kind) {
 		case STEP_COMPILE:
 			run_compile(w, job);
@@ -490,7 +452,6 @@ static void worker_run(void *arg)
 			break;
 		case STEP_VERIFY:
 			yield_to_clients(w);
-			since_us = clock_mono_us(clock_system());
 			run_verify(w, job, &s);
 			break;
 		case STEP_END:
@@ -500,7 +461,7 @@ static void worker_run(void *arg)
 		case STEP_NONE:
 			break;
 		}
-		worker_leave(w, clock_mono_us(clock_system()) - since_us);
+		job_leave(job, w);
 	}
 	retro_child_bury(w);
 	scan_found_release(&w->found);

@@ -15,7 +15,6 @@ enum {
 	ANSWER_BYTES_MAX = 32 << 20,   /* 65,536 strings of 1 MB of rules, each with its figures */
 	ESTIMATE_MAX_MS = 30000,
 	RATE_DEFAULT = 500, /* bytes in a microsecond and worker until some was measured */
-	FILE_US = 30,       /* each candidate costs that beside its bytes */
 	FIXED_US = 20000,   /* compile, plan and commits of a job that finds nothing */
 	SLOW_PERCENT = 10,  /* a rule that leaves more of the corpus makes a job slow */
 };
@@ -144,7 +143,7 @@ static double seconds_of(const struct estimate *e, int64_t files, int64_t bytes)
 
 	if (rate <= 0)
 		rate = RATE_DEFAULT;
-	us += ((double)bytes / rate + (double)files * FILE_US) / (workers > 0 ? workers : 1);
+	us += ((double)bytes / rate + (double)files * RETRO_FILE_US) / (workers > 0 ? workers : 1);
 	return us / 1e6;
 }
 

@@ -18,8 +18,10 @@
  *  2. Every commit of a job looks, in its own transaction, whether the job is live and
  *     the task still ours. So nothing is told after an abort, a deletion or the limit.
  *  3. The next piece of work is one of the job whose workers took the least time so
- *     far. A piece is short (a batch, a plan, a claim), so that jobs share the machine
- *     evenly and an abort waits for none; what a child is at is cut short by its death.
+ *     far, times the jobs of its owner: so users share the machine evenly, and a user's
+ *     jobs their owner's share. A piece is short (a batch, a plan, a claim): a batch ends
+ *     after RETRO_BATCH_MS with the file that is under way then, and what is left of it
+ *     goes back to its task. What a child is at is cut short by its death for an abort.
  *  4. A job in memory is freed when it is over and no worker is in it.
  *  5. A file that kills a scanner or takes too long does it alone the second time, is
  *     then named as skipped, and the job goes on; RETRO_HARM_MAX of them end it, as do
@@ -46,6 +48,10 @@ enum {
 	 */
 	RETRO_ITEMS_BYTES_MAX = 256 << 20,
 	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */
+	RETRO_BATCH_MS = 200,         /* where rules are slower */
+	RETRO_BACK_MAX = 2 * RETROHUNT_WORKERS_MAX,
+	RETRO_RATES = 31,   /* jobs, whose speed is that of estimates */
+	RETRO_FILE_US = 30, /* each file costs that beside its bytes */
 };
 
 /* A file to verify. */
@@ -60,6 +66,11 @@ struct retro_item {
 struct retro_skip {
 	int64_t file_id;
 	struct str reason; /* the task's */
+};
+
+/* Items that were given out and came back, before item_next. */
+struct retro_range {
+	size_t from, to;
 };
 
 enum retro_task_state {
@@ -79,11 +90,24 @@ struct retro_task {
 	size_t item_count;
 	size_t item_next; /* those before are given out … */
 	unsigned out;     /* … in so many batches under way */
+	struct retro_range back[RETRO_BACK_MAX];
+	unsigned back_count;
 	struct retrohunt_done done;
-	struct arena *arena; /* of reasons; NULL until there is one */
+	struct retrohunt_done planned, shown; /* of done: what the plan decided, the job counts */
+	double weight, over;                  /* of the items, and of those that are over */
+	struct arena *arena;                  /* of reasons; NULL until there is one */
 	struct retro_skip *skips;
 	size_t skip_count;
 	size_t failure_count; /* so many of them, the first ones, are failures */
+};
+
+/* A job's way through its tasks in this process, in bytes, where each file counts as some more. */
+struct retro_way {
+	int64_t begun_us; /* monotonic; 0: not yet */
+	double before;    /* what was decided before */
+	double planned;   /* of the tasks that are planned: all their files … */
+	double items;     /* … those that are to be verified … */
+	double over;      /* … and so many of them are */
 };
 
 /* What a job asks; does not change. */
@@ -98,8 +122,6 @@ struct retro_job {
 	int64_t last_id;
 	int64_t ruleset_id; /* that watches on; 0: none */
 	int64_t files, bytes;
-	int64_t begun_us; /* monotonic: it is under way in this process since then … */
-	int64_t begun_bytes;
 	/* under the lock */
 	char *text;                /* of its rules, until they are compiled; owned */
 	struct scan_rules *rules;  /* NULL until then; the next two with them */
@@ -108,12 +130,16 @@ struct retro_job {
 	bool is_measured;          /* it is known whether parts may pay (retrohunt_split.h) */
 	struct retro_split *split; /* NULL: not yet, or they do not; owned */
 	bool compiling, claiming, ending;
-	unsigned compile_failures;  /* whoever compiles counts them */
-	bool more;                  /* there may be unclaimed tasks */
-	struct retro_task *tasks;   /* claimed ones, in order */
-	unsigned busy;              /* workers in it */
-	uint64_t used_us;           /* of workers */
-	struct retrohunt_done done; /* all that is decided, committed or not */
+	unsigned compile_failures;     /* whoever compiles counts them */
+	bool more;                     /* there may be unclaimed tasks */
+	struct retro_task *tasks;      /* claimed ones, in order */
+	unsigned busy;                 /* workers in it */
+	uint32_t peers;                /* open jobs of its owner, with it */
+	uint64_t used_us;              /* of workers, times peers */
+	double speed_weight, speed_us; /* of its batches, older ones fading */
+	struct retro_way way;
+	/* Committed or not; what plans decided counts as far as their items are over. */
+	struct retrohunt_done done;
 	unsigned harm;
 	bool over; /* it has ended in the database */
 	/* to be set by anyone: end it as soon as nobody is in it */
@@ -126,7 +152,8 @@ struct retro_worker {
 	struct retrohunt *engine;
 	struct thread thread;
 	struct scan_child *child; /* set and cleared under the lock; used by the worker alone */
-	struct retro_job *job;    /* under the lock: what it is in */
+	struct retro_job *job;    /* under the lock: what it is in … */
+	int64_t since_us;         /* … and since when that is not accounted for */
 	unsigned slot_last;       /* of the child, that was loaded last */
 	struct scan_result result;
 	struct scan_found found;
@@ -142,7 +169,11 @@ struct retrohunt {
 	size_t job_count;
 	uint64_t items_bytes;       /* of all tasks */
 	struct estimate *estimates; /* under way */
-	double rate_bytes, rate_us; /* of batches, older ones fading */
+	struct retro_rate {
+		int64_t job_id;
+		double bytes, us;
+	} rates[RETRO_RATES]; /* of the last jobs, each of which has one voice */
+	unsigned rate_next;
 	bool stopping;
 	unsigned worker_count;
 	struct retro_worker workers[RETROHUNT_WORKERS_MAX];
@@ -174,20 +205,44 @@ void retro_give_up(struct retro_job *job, const char *reason, const char *error)
 bool retro_is_stopping(struct retrohunt *e);
 /* Wait a moment, or until stopping, so as not to spin. */
 void retro_rest(struct retrohunt *e);
-/* A batch was scanned: so many bytes in so much time of its worker. */
-void retro_rate_add(struct retrohunt *e, int64_t bytes, int64_t us);
-/* Bytes that a worker scans in a microsecond, as measured lately; 0: never yet. */
-double retro_rate(struct service *svc);
-/* What of a job under way is decided, and since when. false: it is not under way. */
+/* What of a job under way is decided, and how far it is. false: it is not under way. */
 struct retro_live {
 	struct retrohunt_done done;
-	int64_t begun_us, begun_bytes;
+	struct retro_way way;
 };
 bool retro_live(struct service *svc, int64_t job_id, struct retro_live *ret);
 
 /* ---- retrohunt_restart.c ---- */
 /* Admit the jobs that are not over. Before anybody can make another. */
 MUST_USE int retro_restart(struct service *svc, struct err *err);
+
+/* ---- retrohunt_share.c: what takes a job or a task under the lock ---- */
+/* What files weigh on a job's way. */
+double retro_weight(int64_t files, int64_t bytes);
+/* Charge jobs for the time of the workers that are in them. */
+void retro_account(struct retrohunt *e);
+/* A job of this owner came or went. */
+void retro_peers_count(struct retrohunt *e, int64_t owner_id);
+/* Items of a planned task that are a batch, to be taken then. false: all are given out. */
+bool retro_batch_next(const struct retro_job *job, const struct retro_task *t, size_t *ret_from,
+		      size_t *ret_to);
+void retro_batch_take(struct retro_task *t, size_t from, size_t to);
+/* Some of a batch, which is still counted in t->out, are to be given out again. */
+void retro_batch_back(struct retro_task *t, size_t from, size_t to);
+/* Nothing of it is left to verify, nor under way. */
+bool retro_task_is_over(const struct retro_task *t);
+/* Its plan is made; a batch of it was verified, or some of that. */
+void retro_task_planned(struct retro_job *job, struct retro_task *task);
+void retro_task_verified(struct retro_job *job, struct retro_task *task,
+			 const struct retrohunt_done *sum);
+/* So much was scanned in so much time of a child. */
+void retro_speed_add(struct retro_job *job, const struct retrohunt_done *sum, uint64_t us);
+/* Microseconds until a job of so many files is over; less than 0: nobody knows. */
+double retro_way_left_us(const struct retro_way *way, int64_t files, int64_t bytes, int64_t now_us);
+/* The same for estimates, of a worker with all that it does. */
+void retro_rate_add(struct retro_job *job, const struct retrohunt_done *sum, int64_t us);
+/* Bytes that a worker scans in a microsecond, in the median of the last jobs; 0: never yet. */
+double retro_rate(struct service *svc);
 
 /* ---- retrohunt.c ---- */
 /* Check every member and copy it into the arena, but `by`. ERR_INVALID. */

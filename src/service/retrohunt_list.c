@@ -22,20 +22,14 @@ const char *retrohunt_status_name(enum retrohunt_status status)
 
 /* ---- A row as its owner sees it ---- */
 
-/* From what was decided since it is under way here. */
-static int64_t eta_s(const struct retrohunt_row *row, const struct retro_live *live, int64_t now_us)
+/* -1: not known. */
+static int64_t eta_s(const struct retrohunt_row *row, const struct retro_way *way, int64_t now_us)
 {
-	double bytes = (double)(live->done.bytes - live->begun_bytes);
-	double left = (double)(row->bytes - live->done.bytes);
-	double us = (double)(now_us - live->begun_us), eta;
+	double s = retro_way_left_us(way, row->files, row->bytes, now_us) / 1e6;
 
-	if (bytes <= 0 || us <= 0)
-		return -1;
-	eta = left <= 0 ? 0 : us * left / bytes / 1e6;
-	return eta < ETA_MAX_S ? (int64_t)(eta + 0.999) : -1;
+	return s >= 0 && s < ETA_MAX_S ? (int64_t)(s + 0.999) : -1;
 }
 
-/* Files weigh by half, and their bytes: a few large ones are no small part of the way. */
 static double percent_of(const struct retrohunt_job *job)
 {
 	double p = job->files ? 100.0 * (double)job->files_done / (double)job->files : 0;
@@ -84,7 +78,7 @@ void retro_job_of_row(struct service *svc, const struct retrohunt_row *row, bool
 	snprintf(ret->error, sizeof ret->error, STR_FMT, STR_ARG(row->error));
 	ret->progress = row->status == RETROHUNT_ROW_FINISHED ? 100 : percent_of(ret);
 	if (under_way && row->status == RETROHUNT_ROW_RUNNING)
-		ret->eta_s = eta_s(row, &live, clock_mono_us(svc->clock));
+		ret->eta_s = eta_s(row, &live.way, clock_mono_us(svc->clock));
 }
 
 int retrohunt_get(struct service *svc, int64_t owner_id, struct str name, struct arena *arena,

@@ -20,12 +20,6 @@ struct request {
 	uint32_t n;
 };
 
-static void item_over(struct batch *b, struct batch_item *item, bool verified)
-{
-	batch_count(b, item, verified);
-	item->state = ITEM_DONE;
-}
-
 /* ---- Files ---- */
 
 /* The pack of each item, which come by pack; those of one that cannot be had are skipped. */
@@ -52,7 +46,7 @@ static void packs_open_all(struct batch *b)
 			continue;
 		}
 		batch_fail(b, item, &err);
-		item_over(b, item, false);
+		batch_count(b, item, false);
 	}
 }
 
@@ -105,7 +99,7 @@ static int take_found(struct batch *b, const struct request *r, const struct sca
 		batch_skip(b, item,
 			   f->slot == SCAN_EVERY_SLOT ? "its bytes could not be read"
 						      : "the scanner gave up on it");
-		item_over(b, item, false);
+		batch_count(b, item, false);
 	}
 	for (size_t i = 0; i < found->result.hit_count; i++) {
 		const struct scan_hit *hit = &found->result.hits[i];
@@ -117,7 +111,7 @@ static int take_found(struct batch *b, const struct request *r, const struct sca
 			return err_set(err, ERR_CLOSED, "the job is over");
 		if (rc) {
 			batch_fail(b, item, &why);
-			item_over(b, item, false);
+			batch_count(b, item, false);
 		}
 	}
 	for (uint32_t i = found->from; i < found->to; i++) {
@@ -126,9 +120,10 @@ static int take_found(struct batch *b, const struct request *r, const struct sca
 		if (item->state == ITEM_DONE)
 			continue;
 		metric_add(METRIC_retrohunt_bytes_total, item->item->len);
-		item_over(b, item, true);
+		batch_count(b, item, true);
 	}
 	metric_add(METRIC_retrohunt_us_total, (int64_t)found->result.scan_us);
+	b->scan_us += found->result.scan_us;
 	return 0;
 }
 
@@ -154,21 +149,23 @@ static void accuse(struct batch *b, const struct request *r, int rc, const char 
 			continue;
 		if (rc == -ERR_TIMEOUT && to - from == 1) {
 			batch_blame(b, item, cause);
-			item_over(b, item, false);
+			batch_count(b, item, false);
 		} else {
 			item->state = ITEM_ALONE;
 		}
 	}
 }
 
-/* Send one message and take its answers. ERR_CLOSED: the job is over. */
+/* Send one message and take its answers, until the batch is late. ERR_CLOSED: the job is over. */
 static int request_run(struct batch *b, const struct request *r, unsigned *lost, struct err *err)
 {
 	struct scan_found *found = &b->w->found;
+	int64_t us = b->until_us - clock_mono_us(clock_system());
 	struct err cause;
 	int rc;
 
-	rc = scan_many_send(b->w->child, b->files, b->file_count, r->items, r->n, &cause);
+	rc = scan_many_send_for(b->w->child, b->files, b->file_count, r->items, r->n,
+				us < 1000 ? 1 : (uint32_t)(us / 1000), &cause);
 	while (rc == 0) {
 		rc = scan_many_recv(b->w->child, found, &cause);
 		if (rc)
@@ -210,7 +207,7 @@ static int alone_run(struct batch *b, struct batch_item *item, struct err *err)
 		if (batch_is_struck(b, rc))
 			return 0; /* once more, if at all */
 		batch_blame(b, item, scan_child_cause(b->w->child));
-		item_over(b, item, false);
+		batch_count(b, item, false);
 		return 0;
 	}
 	for (size_t i = 0; rc == 0 && i < result->hit_count; i++)
@@ -219,7 +216,7 @@ static int alone_run(struct batch *b, struct batch_item *item, struct err *err)
 		return err_set(err, ERR_CLOSED, "the job is over");
 	if (rc)
 		batch_fail(b, item, &cause);
-	item_over(b, item, rc == 0);
+	batch_count(b, item, rc == 0);
 	return 0;
 }
 
@@ -233,7 +230,7 @@ int batch_run_many(struct batch *b, struct err *err)
 	packs_open_all(b);
 	for (size_t i = 0; i < b->n; i++) {
 		if (b->items[i].is_left_out && b->items[i].state != ITEM_DONE)
-			item_over(b, &b->items[i], false);
+			batch_count(b, &b->items[i], false);
 	}
 	while (rc == 0) {
 		if (batch_must_end(b)) {
@@ -242,7 +239,7 @@ int batch_run_many(struct batch *b, struct err *err)
 		}
 		if (!batch_child(b))
 			continue;
-		if (request_fill(b, r))
+		if (!batch_is_late(b) && request_fill(b, r))
 			rc = request_run(b, r, &lost, err);
 		else if ((alone = next_alone(b)) != NULL)
 			rc = alone_run(b, alone, err);

@@ -6,27 +6,9 @@ enum {
 	PLANNING_MAX = 2, /* tasks of a job that are planned at a time */
 };
 
-/* Items from `from` that are one batch. */
-static size_t batch_end(const struct retro_job *job, const struct retro_task *t, size_t from)
-{
-	size_t files_max = job->asks_facts ? RETRO_BATCH_FACTS : SCAN_MANY_MAX;
-	unsigned packs = 1;
-	uint64_t bytes = 0;
-	size_t to = from;
-
-	while (to < t->item_count && to - from < files_max &&
-	       (to == from || bytes + t->items[to].len <= RETRO_BATCH_BYTES)) {
-		if (to > from && t->items[to].pack != t->items[to - 1].pack &&
-		    ++packs > SCAN_MANY_FILES)
-			break;
-		bytes += t->items[to++].len;
-	}
-	return to;
-}
-
 struct retro_step retro_step_of(const struct retro_job *job)
 {
-	struct retro_step plan = { .kind = STEP_NONE };
+	struct retro_step plan = { .kind = STEP_NONE }, verify = { .kind = STEP_VERIFY };
 	unsigned planning = 0, planning_max = PLANNING_MAX;
 	const struct retro_split *split = job->split;
 	bool waits = split && split->state == SPLIT_COMPILING;
@@ -46,11 +28,10 @@ struct retro_step retro_step_of(const struct retro_job *job)
 	for (struct retro_task *t = job->tasks; t; t = t->next) {
 		planning += t->state == RETRO_PLANNING;
 		unplanned = unplanned || t->state == RETRO_CLAIMED;
-		if (t->state == RETRO_PLANNED && t->item_next < t->item_count && !waits)
-			return (struct retro_step){ .kind = STEP_VERIFY,
-						    .task = t,
-						    .from = t->item_next,
-						    .to = batch_end(job, t, t->item_next) };
+		verify.task = t;
+		if (t->state == RETRO_PLANNED && !waits &&
+		    retro_batch_next(job, t, &verify.from, &verify.to))
+			return verify;
 		if (t->state == RETRO_CLAIMED && !plan.task && retro_items_fit(job, t))
 			plan = (struct retro_step){ .kind = STEP_PLAN, .task = t };
 	}
@@ -76,10 +57,11 @@ void retro_step_mark(struct retro_job *job, const struct retro_step *s)
 	case STEP_PLAN:
 		s->task->state = RETRO_PLANNING;
 		retro_items_reserve(job, s->task);
+		if (!job->way.begun_us)
+			job->way.begun_us = clock_mono_us(job->engine->svc->clock);
 		break;
 	case STEP_VERIFY:
-		s->task->item_next = s->to;
-		s->task->out++;
+		retro_batch_take(s->task, s->from, s->to);
 		break;
 	case STEP_END:
 		job->ending = true;

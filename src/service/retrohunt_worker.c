@@ -113,6 +113,12 @@ bool batch_must_end(const struct batch *b)
 	return b->job->stop || retro_is_stopping(b->w->engine);
 }
 
+bool batch_is_late(const struct batch *b)
+{
+	return b->sum.files && !b->struck && !b->load_failures && b->until_us &&
+	       clock_mono_us(clock_system()) >= b->until_us;
+}
+
 /* Is there anything in the job's time that a match would be told on? */
 static int look_item(struct batch *b, struct sql_conn *conn, struct batch_item *item,
 		     struct err *err)
@@ -220,9 +226,10 @@ bool batch_is_struck(struct batch *b, int rc)
 	return false;
 }
 
-void batch_count(struct batch *b, const struct batch_item *item, bool verified)
+void batch_count(struct batch *b, struct batch_item *item, bool verified)
 {
 	b->struck = 0;
+	item->state = ITEM_DONE;
 	b->sum.files++;
 	b->sum.bytes += item->item->len;
 	if (!verified)
@@ -382,6 +389,8 @@ static bool batch_send(struct batch *b, struct err *err)
 
 		if (b->alone != ALONE_NONE && scan_pending(b->w->child))
 			break; /* it was sent, or waits until those before it are answered */
+		if (b->alone == ALONE_NONE && batch_is_late(b))
+			break;
 		if (item->is_left_out) {
 			if (scan_pending(b->w->child))
 				break; /* answers come in order */
@@ -438,6 +447,7 @@ static int batch_recv(struct batch *b, struct err *err)
 	if (rc == 0) {
 		metric_add(METRIC_retrohunt_bytes_total, item->item->len);
 		metric_add(METRIC_retrohunt_us_total, (int64_t)b->w->result.scan_us);
+		b->scan_us += b->w->result.scan_us;
 		rc = take_hits(b, item, &cause);
 		if (rc == -ERR_CLOSED)
 			return err_set(err, ERR_CLOSED, "the job is over");
@@ -489,8 +499,12 @@ bool batch_child(struct batch *b)
 	struct err err;
 	bool harm;
 
-	if (child_ready(b, &harm, &err) == 0)
+	if (child_ready(b, &harm, &err) == 0) {
+		if (!b->until_us)
+			b->until_us =
+				clock_mono_us(clock_system()) + INT64_C(1000) * RETRO_BATCH_MS;
 		return true;
+	}
 	if (!batch_must_end(b)) {
 		log_event(LOG_WARN, "scan_child_failed", LOG_Z("job", b->job->name),
 			  LOG_Z("error", err.msg));
@@ -506,9 +520,13 @@ bool batch_child(struct batch *b)
 static int batch_run(struct batch *b, struct err *err)
 {
 	while (b->done < b->n) {
+		bool idle = !b->w->child || !scan_pending(b->w->child);
+
 		if (batch_must_end(b))
 			return err_set(err, ERR_CLOSED, "the job is over");
-		if ((!b->w->child || !scan_pending(b->w->child)) && !batch_child(b))
+		if (idle && b->alone == ALONE_NONE && batch_is_late(b))
+			return 0;
+		if (idle && !batch_child(b))
 			continue;
 		if (!batch_send(b, err) && !scan_pending(b->w->child)) {
 			retro_child_bury(b->w);
@@ -521,17 +539,24 @@ static int batch_run(struct batch *b, struct err *err)
 	return 0;
 }
 
-static void batch_sum(struct batch *b)
+/* What was done counts, whatever became of the rest, which goes back: items up to `to`. */
+static void batch_end(struct batch *b, size_t from, size_t to, int64_t us)
 {
 	struct retrohunt *e = b->w->engine;
-	struct retrohunt_done *sums[] = { &b->task->done, &b->job->done };
+	struct retro_item *items = b->task->items;
+	size_t left = to;
 
+	/* Nobody else looks at these: what is left may go to their end. */
+	for (size_t i = b->n; i-- > 0;) {
+		if (b->items[i].state != ITEM_DONE)
+			items[--left] = items[from + i];
+	}
 	lock_take(&e->lock);
-	for (size_t i = 0; i < 2; i++) {
-		sums[i]->files += b->sum.files;
-		sums[i]->bytes += b->sum.bytes;
-		sums[i]->verified_files += b->sum.verified_files;
-		sums[i]->verified_bytes += b->sum.verified_bytes;
+	retro_task_verified(b->job, b->task, &b->sum);
+	retro_batch_back(b->task, left, to);
+	if (b->sum.verified_files) {
+		retro_speed_add(b->job, &b->sum, b->scan_us);
+		retro_rate_add(b->job, &b->sum, us);
 	}
 	lock_drop(&e->lock);
 }
@@ -582,10 +607,7 @@ void retro_verify(struct retro_worker *w, struct retro_job *job, struct retro_ta
 	batch_put_packs(b);
 	arena_free(b->facts);
 	/* A job that gives up keeps what it found; of one that was aborted nothing is told. */
-	if ((rc && !job_gave_up(job)) || flush_hits(b, &err) != 0)
-		return;
-	batch_sum(b);
-	if (b->sum.verified_files)
-		retro_rate_add(w->engine, b->sum.verified_bytes,
-			       clock_mono_us(clock_system()) - since_us);
+	if (rc == 0 || job_gave_up(job))
+		(void)flush_hits(b, &err); /* where it fails the job is over */
+	batch_end(b, from, to, clock_mono_us(clock_system()) - since_us);
 }
