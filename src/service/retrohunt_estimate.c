@@ -90,21 +90,32 @@ static int add_segment(struct estimate *e, const struct corpus_part *part, struc
 	return 0;
 }
 
-static int add_parts(struct estimate *e, struct sql_conn *conn, int64_t last_id,
-		     const struct corpus_snapshot *snapshot, struct err *err)
+static int add_loose(struct estimate *e, const struct corpus_part *part, struct err *err)
 {
-	int64_t at = 1, files, bytes;
+	struct sql_conn *conn;
+	int64_t files, bytes;
+	int rc;
+
+	TRY(sql_reader_take(&conn, e->svc->db, err));
+	rc = file_runs_range(conn, e->ask.corpus, part->first_id, part->last_id, &files, &bytes,
+			     err);
+	sql_reader_give(e->svc->db, conn);
+	TRY(rc);
+	e->loose_files += files;
+	e->loose_bytes += bytes;
+	return 0;
+}
+
+/* Segments take a while: no connection is held meanwhile. */
+static int add_parts(struct estimate *e, int64_t last_id, const struct corpus_snapshot *snapshot,
+		     struct err *err)
+{
+	int64_t at = 1;
 	struct corpus_part part;
 
 	while (corpus_snapshot_next(snapshot, &at, last_id, &part)) {
-		if (part.segment && e->plan) {
-			TRY(add_segment(e, &part, err));
-			continue;
-		}
-		TRY(file_runs_range(conn, e->ask.corpus, part.first_id, part.last_id, &files,
-				    &bytes, err));
-		e->loose_files += files;
-		e->loose_bytes += bytes;
+		TRY(part.segment && e->plan ? add_segment(e, &part, err)
+					    : add_loose(e, &part, err));
 	}
 	return 0;
 }
@@ -125,11 +136,11 @@ static int figures(struct estimate *e, struct err *err)
 	rc = files_last_id(conn, &last_id, err);
 	if (rc == 0)
 		rc = file_runs_total(conn, e->ask.corpus, &e->files, &e->bytes, err);
-	snapshot = corpus_snapshot_take(e->svc);
-	if (rc == 0)
-		rc = add_parts(e, conn, last_id, snapshot, err);
-	corpus_snapshot_free(snapshot);
 	sql_reader_give(e->svc->db, conn);
+	TRY(rc);
+	snapshot = corpus_snapshot_take(e->svc);
+	rc = add_parts(e, last_id, snapshot, err);
+	corpus_snapshot_free(snapshot);
 	return rc;
 }
 
@@ -173,10 +184,11 @@ static void put_string(struct json *j, const struct estimate *e, uint32_t index)
 	json_obj_end(j);
 }
 
+/* Files that are in no segment are candidates of every rule. */
 static bool is_slow(const struct estimate *e, const struct query_left *left)
 {
-	return e->counters.doc_bytes > 0 &&
-	       left->bytes * 100 > e->counters.doc_bytes * SLOW_PERCENT;
+	return ((double)left->bytes + (double)e->loose_bytes) * 100 >
+	       (double)e->bytes * SLOW_PERCENT;
 }
 
 static void put_rule(struct json *j, const struct estimate *e, uint32_t index)
@@ -209,7 +221,7 @@ static void put_unknown_rule(struct json *j, const struct estimate *e, const str
 	json_kv_str(j, "name", rule->name);
 	put_note(j, false, PLAN_NOTE_UNKNOWN);
 	put_left(j, e, &none);
-	json_kv_bool(j, "slow", false);
+	json_kv_bool(j, "slow", is_slow(e, &none));
 	json_key(j, "strings");
 	json_arr(j);
 	json_arr_end(j);
@@ -234,6 +246,7 @@ static void put_rules(struct json *j, const struct estimate *e)
 /* The names of those that make it slow, or of all where nothing is known of them. */
 static void put_slow(struct json *j, const struct estimate *e)
 {
+	const struct query_left none = { 0 };
 	struct plan_rule r;
 
 	json_key(j, "slow_rules");
@@ -242,6 +255,12 @@ static void put_slow(struct json *j, const struct estimate *e)
 		plan_rule_get(e->plan, i, &r);
 		if (!(r.flags & PLAN_RULE_PRIVATE) && is_slow(e, &e->rules[i]))
 			json_str(j, r.name);
+	}
+	for (uint32_t i = 0; !e->plan && i < scan_rules_count(e->compiled.rules); i++) {
+		const struct scan_rule *rule = scan_rules_at(e->compiled.rules, i);
+
+		if (!rule->is_private && is_slow(e, &none))
+			json_str(j, rule->name);
 	}
 	json_arr_end(j);
 }

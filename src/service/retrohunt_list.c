@@ -81,6 +81,25 @@ void retro_job_of_row(struct service *svc, const struct retrohunt_row *row, bool
 		ret->eta_s = eta_s(row, &live.way, clock_mono_us(svc->clock));
 }
 
+/*
+ * A row that was read while its job was under way, which is over now, has neither the end nor
+ * what was known only in memory: it would go back. Read it once more.
+ */
+static int look_again(struct service *svc, struct retrohunt_row *row, struct arena *arena,
+		      struct err *err)
+{
+	struct retro_live live;
+	struct sql_conn *conn;
+	int rc;
+
+	if (row->status >= RETROHUNT_ROW_ABORTED || retro_live(svc, row->id, &live))
+		return 0;
+	TRY(sql_reader_take(&conn, svc->db, err));
+	rc = retrohunt_row_by_id(conn, row->id, arena, row, err);
+	sql_reader_give(svc->db, conn);
+	return rc == -ERR_NOT_FOUND ? 0 : rc; /* deleted: as it was */
+}
+
 int retrohunt_get(struct service *svc, int64_t owner_id, struct str name, struct arena *arena,
 		  struct retrohunt_job *ret, struct err *err)
 {
@@ -91,9 +110,10 @@ int retrohunt_get(struct service *svc, int64_t owner_id, struct str name, struct
 	TRY(sql_reader_take(&conn, svc->db, err));
 	rc = retrohunt_row_get(conn, owner_id, name, arena, &row, err);
 	sql_reader_give(svc->db, conn);
-	if (rc == 0)
-		retro_job_of_row(svc, &row, true, ret);
-	return rc;
+	TRY(rc);
+	TRY(look_again(svc, &row, arena, err));
+	retro_job_of_row(svc, &row, true, ret);
+	return 0;
 }
 
 /* ---- The list ---- */
@@ -136,8 +156,8 @@ static int statuses_of(struct str filter, struct arena *arena, unsigned *ret, st
 	return 0;
 }
 
-static int list_in(struct sql_conn *conn, struct service *svc, const struct retrohunt_query *query,
-		   unsigned statuses, struct arena *arena, struct retrohunt_page *ret,
+static int list_in(struct sql_conn *conn, const struct retrohunt_query *query, unsigned statuses,
+		   struct arena *arena, struct retrohunt_row **ret_rows, struct retrohunt_page *ret,
 		   struct err *err)
 {
 	const struct retrohunt_rows_query rows_query = { .owner_id = query->owner_id,
@@ -145,12 +165,8 @@ static int list_in(struct sql_conn *conn, struct service *svc, const struct retr
 							 .before_id = query->before_id,
 							 .limit = query->limit,
 							 .bytes_max = PAGE_TEXT_MAX };
-	struct retrohunt_row *rows;
 
-	TRY(retrohunt_rows(conn, &rows_query, arena, &rows, &ret->count, &ret->more, err));
-	ret->rows = arena_must(arena, (ret->count + 1) * sizeof *ret->rows);
-	for (size_t i = 0; i < ret->count; i++)
-		retro_job_of_row(svc, &rows[i], true, &ret->rows[i]);
+	TRY(retrohunt_rows(conn, &rows_query, arena, ret_rows, &ret->count, &ret->more, err));
 	ret->total = -1;
 	return query->count
 		       ? retrohunt_rows_count(conn, query->owner_id, statuses, &ret->total, err)
@@ -160,6 +176,7 @@ static int list_in(struct sql_conn *conn, struct service *svc, const struct retr
 int retrohunt_list(struct service *svc, const struct retrohunt_query *query, struct arena *arena,
 		   struct retrohunt_page *ret, struct err *err)
 {
+	struct retrohunt_row *rows = NULL;
 	struct sql_conn *conn;
 	unsigned statuses;
 	int rc;
@@ -168,11 +185,17 @@ int retrohunt_list(struct service *svc, const struct retrohunt_query *query, str
 	TRY(sql_reader_take(&conn, svc->db, err));
 	rc = sql_begin(conn, err);
 	if (rc == 0) {
-		rc = list_in(conn, svc, query, statuses, arena, ret, err);
+		rc = list_in(conn, query, statuses, arena, &rows, ret, err);
 		sql_rollback(conn);
 	}
 	sql_reader_give(svc->db, conn);
-	return rc;
+	TRY(rc);
+	ret->rows = arena_must(arena, (ret->count + 1) * sizeof *ret->rows);
+	for (size_t i = 0; i < ret->count; i++) {
+		TRY(look_again(svc, &rows[i], arena, err));
+		retro_job_of_row(svc, &rows[i], true, &ret->rows[i]);
+	}
+	return 0;
 }
 
 /* ---- What a job found and left out ---- */

@@ -223,6 +223,7 @@ static int item_add(struct retro_task *task, size_t *cap, const struct retro_ite
 		TRY(items_room(task, cap, *cap ? 2 * *cap : READ_FILES, err));
 	REQUIRE(task->items);
 	task->items[task->item_count++] = *item;
+	task->weight += retro_weight(1, item->len);
 	return 0;
 }
 
@@ -281,11 +282,25 @@ static bool goes_on(void *arg)
 
 /* What reading a range needs. */
 struct reading {
-	struct sql_conn *conn;
 	struct retrohunt_file_row *rows; /* READ_FILES of them */
 	size_t cap;                      /* of the task's items */
 	const struct corpus_snapshot *snapshot;
 };
+
+/* The next files of the range: a connection is not held for longer than that. */
+static int read_files(const struct retro_job *job, int64_t after, int64_t last_id,
+		      struct reading *r, size_t *ret_n, struct err *err)
+{
+	struct sql_db *db = job->engine->svc->db;
+	struct sql_conn *conn;
+	int rc;
+
+	TRY(sql_reader_take(&conn, db, err));
+	rc = retrohunt_range_files(conn, str_of(job->corpus), after, last_id, r->rows, READ_FILES,
+				   ret_n, err);
+	sql_reader_give(db, conn);
+	return rc;
+}
 
 /* Every file of the range, from the database. */
 static int plan_direct(struct retro_job *job, struct retro_task *task, int64_t first_id,
@@ -297,8 +312,7 @@ static int plan_direct(struct retro_job *job, struct retro_task *task, int64_t f
 	do {
 		if (!goes_on(job))
 			return err_set(err, ERR_CLOSED, "the job is over");
-		TRY(retrohunt_range_files(r->conn, str_of(job->corpus), after, last_id, r->rows,
-					  READ_FILES, &n, err));
+		TRY(read_files(job, after, last_id, r, &n, err));
 		for (size_t i = 0; i < n; i++)
 			TRY(take_file(job, task, &r->rows[i], &r->cap, err));
 		if (n)
@@ -449,6 +463,7 @@ static void task_reset(struct retro_task *task)
 	task->items = NULL;
 	task->item_count = 0;
 	task->item_next = 0;
+	task->weight = 0;
 	free(STEAL(task->skips));
 	arena_drop(&task->arena);
 	task->skip_count = 0;
@@ -478,14 +493,12 @@ int retro_task_plan(struct retro_job *job, struct retro_task *task, struct err *
 	int rc;
 
 	task_reset(task);
-	TRY(sql_reader_take(&r.conn, svc->db, err));
 	r.rows = mem_must_zalloc(READ_FILES * sizeof *r.rows);
 	snapshot = corpus_snapshot_take(svc);
 	r.snapshot = snapshot;
 	rc = plan_range(job, task, &r, err);
 	corpus_snapshot_free(snapshot);
 	free(r.rows);
-	sql_reader_give(svc->db, r.conn);
 	if (rc == 0 && task->item_count)
 		qsort_r(task->items, task->item_count, sizeof *task->items, compare_items,
 			retro_split_of(job));

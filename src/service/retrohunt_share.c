@@ -152,11 +152,6 @@ static void show(struct retro_job *job, struct retro_task *task)
 
 void retro_task_planned(struct retro_job *job, struct retro_task *task)
 {
-	int64_t bytes = 0;
-
-	for (size_t i = 0; i < task->item_count; i++)
-		bytes += task->items[i].len;
-	task->weight = retro_weight((int64_t)task->item_count, bytes);
 	task->over = 0;
 	task->planned = task->done;
 	task->shown = (struct retrohunt_done){ 0 };
