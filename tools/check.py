@@ -228,8 +228,9 @@ class Beside(threading.Thread):
             self.report.fail("check.beside", traceback.format_exc())
 
     def end(self, report):
-        self.join()
-        report.add(self.report)
+        with Stage(report, "the rest of what runs beside"):
+            self.join()
+            report.add(self.report)
 
 
 def run(args, report):

@@ -1,4 +1,4 @@
-#include "unit.h"
+#include "store_db.h"
 
 #include <stdlib.h>
 
@@ -22,14 +22,8 @@ struct world {
 static int set_up(void **state)
 {
 	struct world *w = mem_must_zalloc(sizeof *w);
-	char path[600];
-	struct sql_options options = { .path = path, .unsafe_no_sync = true };
-	struct err err;
 
-	w->dir = test_dir_new();
-	snprintf(path, sizeof path, "%s/weir.db", w->dir);
-	CHECK_OK(sql_open(&w->db, &options, &err), &err);
-	CHECK_OK(sql_connect(&w->c, w->db, SQL_WRITE, &err), &err);
+	w->dir = test_db_new(&w->db, &w->c);
 	*state = w;
 	return 0;
 }
@@ -38,9 +32,7 @@ static int tear_down(void **state)
 {
 	struct world *w = *state;
 
-	sql_disconnect(w->c);
-	sql_close(w->db);
-	test_dir_remove(w->dir);
+	test_db_remove(w->dir, w->db, w->c);
 	free(w);
 	return 0;
 }

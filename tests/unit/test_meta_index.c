@@ -1,5 +1,5 @@
 /* Rows of the corpus index: ids of files, ranges of segments, what was removed, features. */
-#include "unit.h"
+#include "store_db.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,14 +32,8 @@ struct world {
 static int set_up(void **state)
 {
 	struct world *w = mem_must_zalloc(sizeof *w);
-	char path[600];
-	struct sql_options options = { .path = path, .unsafe_no_sync = true };
-	struct err err;
 
-	w->dir = test_dir_new();
-	snprintf(path, sizeof path, "%s/weir.db", w->dir);
-	CHECK_OK(sql_open(&w->db, &options, &err), &err);
-	CHECK_OK(sql_connect(&w->c, w->db, SQL_WRITE, &err), &err);
+	w->dir = test_db_new(&w->db, &w->c);
 	w->arena = arena_new("test", 1 << 20);
 	*state = w;
 	return 0;
@@ -50,9 +44,7 @@ static int tear_down(void **state)
 	struct world *w = *state;
 
 	arena_free(w->arena);
-	sql_disconnect(w->c);
-	sql_close(w->db);
-	test_dir_remove(w->dir);
+	test_db_remove(w->dir, w->db, w->c);
 	free(w);
 	return 0;
 }

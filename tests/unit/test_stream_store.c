@@ -1,4 +1,4 @@
-#include "unit.h"
+#include "store_db.h"
 
 #include "base/hex.h"
 #include "base/limits.h"
@@ -18,16 +18,11 @@ struct world {
 static int set_up(void **state)
 {
 	struct world *w = mem_must_zalloc(sizeof *w);
-	char path[600];
-	struct sql_options options = { .path = path, .unsafe_no_sync = true };
 	struct err err;
 
-	w->dir = test_dir_new();
+	w->dir = test_db_new(&w->db, &w->c);
 	w->now_s = NOW;
 	w->a = arena_new("test", 256 << 20);
-	snprintf(path, sizeof path, "%s/weir.db", w->dir);
-	CHECK_OK(sql_open(&w->db, &options, &err), &err);
-	CHECK_OK(sql_connect(&w->c, w->db, SQL_WRITE, &err), &err);
 	CHECK_OK(sql_exec(w->c,
 			  "INSERT INTO user (id, name, role, created_s) VALUES (1, 'alice', "
 			  "'hunter', 0), (2, 'bob', 'hunter', 0)",
@@ -42,9 +37,7 @@ static int tear_down(void **state)
 	struct world *w = *state;
 
 	arena_free(w->a);
-	sql_disconnect(w->c);
-	sql_close(w->db);
-	test_dir_remove(w->dir);
+	test_db_remove(w->dir, w->db, w->c);
 	free(w);
 	return 0;
 }
