@@ -228,9 +228,10 @@ class Beside(threading.Thread):
             self.report.fail("check.beside", traceback.format_exc())
 
     def end(self, report):
-        with Stage(report, "the rest of what runs beside"):
-            self.join()
-            report.add(self.report)
+        if self.is_alive():
+            with Stage(report, "waiting for what runs beside"):
+                self.join()
+        report.add(self.report)
 
 
 def run(args, report):
