@@ -38,8 +38,9 @@ enum control_kind {
 	CONTROL_INGEST = 23,       /* name, corpus, descriptor -> is new, bytes, analysis */
 	/* folder's name, version, generations kept, adopt, rate, descriptor -> items; numbers */
 	CONTROL_BACKUP = 25,
-	CONTROL_REINDEX = 26,      /* segment or 0 -> items; segments, bytes of samples */
-	CONTROL_OPEN = 24,         /* analysis -> how many up to it are not completed */
+	CONTROL_REINDEX =
+		26,        /* segment or 0, features -> items; numbers of struct reindex_result */
+	CONTROL_OPEN = 24, /* analysis -> how many up to it are not completed */
 	CONTROL_USER_ROLE = 32,    /* name, role -> */
 	CONTROL_USER_EMAIL = 33,   /* name, email or "" -> */
 	CONTROL_USER_KEYS = 34,    /* name -> items: id, what for, scopes, created, expires, last

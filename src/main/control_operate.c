@@ -83,20 +83,24 @@ static int audit_reindex(struct connection *c, const struct reindex_options *opt
 	audit_detail_init(&d);
 	json_kv_i64(&d.json, "segment", options->segment);
 	json_kv_i64(&d.json, "segments", (int64_t)r->segments);
+	if (options->features)
+		json_kv_i64(&d.json, "files", (int64_t)r->files);
 	return audit_write_alone(c->svc, &c->by, AUDIT_REINDEX, STR(""), audit_detail_end(&d), err);
 }
 
 int control_reindex(struct connection *c, struct frame *f, struct err *err)
 {
-	const struct reindex_options options = { .segment = (int64_t)frame_take_u64(f) };
+	struct reindex_options options = { .segment = (int64_t)frame_take_u64(f) };
 	struct task task = task_of(c, 0);
 	struct reindex_result r;
 
+	options.features = frame_take_u64(f) != 0;
 	if (f->bad || options.segment < 0)
 		return err_set(err, ERR_INVALID, "no segment was named");
 	TRY(service_reindex(c->svc, &options, &task, &r, err));
 	TRY(audit_reindex(c, &options, &r, err));
-	ANSWER(c, CONTROL_OK, FIELD_U64(r.segments), FIELD_U64(r.sample_bytes));
+	ANSWER(c, CONTROL_OK, FIELD_U64(r.segments), FIELD_U64(r.sample_bytes), FIELD_U64(r.files),
+	       FIELD_U64(r.failed_files));
 	return 0;
 }
 

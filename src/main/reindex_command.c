@@ -8,7 +8,8 @@
 /* ---- weir reindex ---- */
 
 struct reindexed {
-	uint64_t segments, sample_bytes;
+	bool features; /* it was asked for them */
+	uint64_t segments, sample_bytes, files, failed_files;
 };
 
 static void put_json(struct json *j, const void *arg)
@@ -17,12 +18,19 @@ static void put_json(struct json *j, const void *arg)
 
 	json_kv_i64(j, "segments", (int64_t)r->segments);
 	json_kv_i64(j, "sample_bytes", (int64_t)r->sample_bytes);
+	if (!r->features)
+		return;
+	json_kv_i64(j, "examined_files", (int64_t)r->files);
+	json_kv_i64(j, "failed_files", (int64_t)r->failed_files);
 }
 
 static void print_line(const struct reindexed *r, const struct report *report)
 {
 	AUTO(buf_release) struct buf line = BUF_INIT(1024);
 
+	if (r->features)
+		buf_addf(&line, "%" PRIu64 " samples were examined, %" PRIu64 " could not be; ",
+			 r->files, r->failed_files);
 	buf_addf(&line, "%" PRIu64 " segments (", r->segments);
 	progress_put_bytes(&line, (double)r->sample_bytes);
 	buf_addf(&line, " of samples) were built again in %.1f s", progress_seconds(&report->view));
@@ -38,11 +46,14 @@ static int ask(struct session *s, struct report *r, uint64_t segment, struct rei
 	size_t at = frame_begin(&request, CONTROL_REINDEX, 1);
 
 	frame_u64(&request, segment);
+	frame_u64(&request, ret->features);
 	frame_end(&request, at);
 	TRY(session_link(s, &link, err));
 	TRY(session_call(link, buf_str(&request), report_item, r, &answer, err));
 	ret->segments = frame_take_u64(&answer);
 	ret->sample_bytes = frame_take_u64(&answer);
+	ret->files = frame_take_u64(&answer);
+	ret->failed_files = frame_take_u64(&answer);
 	return 0;
 }
 
@@ -61,6 +72,12 @@ int reindex_command(const struct options *o)
 	}
 	if (option_given(o, OPTION_all) && option_given(o, OPTION_segment)) {
 		say("'--all' is every segment, so '--segment' has no meaning beside it");
+		return STATUS_USAGE;
+	}
+	done.features = option_given(o, OPTION_features);
+	if (done.features && (option_given(o, OPTION_all) || option_given(o, OPTION_segment))) {
+		say("'--features' finds the segments by itself: '--all' and '--segment' have no "
+		    "meaning beside it");
 		return STATUS_USAGE;
 	}
 	if ((option_given(o, OPTION_segment) &&

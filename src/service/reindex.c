@@ -1,6 +1,4 @@
-#include "service/reindex.h"
-
-#include "corpus_internal.h"
+#include "reindex_internal.h"
 
 struct stale_req {
 	struct write_req req;
@@ -19,7 +17,8 @@ static void count_stale(struct corpus *c, struct reindex_result *ret)
 {
 	struct corpus_snapshot *list = corpus_list_get(c);
 
-	*ret = (struct reindex_result){ .segments = 0 };
+	ret->segments = 0;
+	ret->sample_bytes = 0;
 	for (size_t i = 0; i < list->count; i++) {
 		const struct corpus_segment *s = list->segments[i];
 
@@ -35,7 +34,7 @@ static void count_stale(struct corpus *c, struct reindex_result *ret)
 }
 
 /* One that is merged away since it was marked hands the mark on to what it is merged into. */
-static int mark(struct service *svc, int64_t segment, struct err *err)
+int reindex_mark(struct service *svc, int64_t segment, struct err *err)
 {
 	struct stale_req r = { .req = { .apply = stale_apply, .lane = LANE_API }, .id = segment };
 	struct corpus_snapshot *list;
@@ -53,7 +52,7 @@ static int mark(struct service *svc, int64_t segment, struct err *err)
 
 static int wait_built(struct corpus *c, struct task *task, struct err *err)
 {
-	struct reindex_result left;
+	struct reindex_result left = { .segments = 0 };
 
 	for (;;) {
 		count_stale(c, &left);
@@ -75,7 +74,11 @@ int service_reindex(struct service *svc, const struct reindex_options *options, 
 {
 	if (!svc->options.index.on)
 		return err_set(err, ERR_INVALID, "there is no index: the setting 'index' is false");
-	TRY(mark(svc, options->segment, err));
+	*ret = (struct reindex_result){ .segments = 0 };
+	if (options->features)
+		TRY(reindex_features(svc, task, ret, err));
+	else
+		TRY(reindex_mark(svc, options->segment, err));
 	count_stale(svc->corpus, ret);
 	task_step(task, "samples to be indexed again", ret->sample_bytes);
 	return wait_built(svc->corpus, task, err);

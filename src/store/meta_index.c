@@ -42,10 +42,20 @@ static const char FILES[] =
 	"FROM file f WHERE f.id > ?1 AND f.id <= ?2 ORDER BY f.id LIMIT ?5";
 static const char FILES_COUNT[] = "SELECT count(*) FROM file WHERE id >= ?1 AND id <= ?2";
 static const char FEATURES_PUT[] =
-	"INSERT INTO file_features (file_id, version, features) VALUES (?1, ?2, ?3) "
+	"INSERT INTO file_features (file_id, version, features) "
+	"SELECT id, ?2, ?3 FROM file WHERE id = ?1 "
 	"ON CONFLICT (file_id) DO UPDATE SET version = excluded.version, "
 	"features = excluded.features "
 	"WHERE version <> excluded.version OR features <> excluded.features";
+static const char FEATURES_VERSION[] = "SELECT version FROM file_features WHERE file_id = ?1";
+#define FEATURES_MISSING_FROM                                                                      \
+	"FROM file f WHERE f.id > ?1 AND f.id <= ?2 AND f.size <= ?4 AND NOT EXISTS ("             \
+	"SELECT 1 FROM file_features x WHERE x.file_id = f.id AND x.version = ?3)"
+static const char FEATURES_MISSING[] =
+	"SELECT f.id, f.sha256, f.pack, f.pack_offset, f.size " FEATURES_MISSING_FROM
+	" ORDER BY f.id LIMIT ?5";
+static const char FEATURES_MISSING_COUNT[] =
+	"SELECT count(*), coalesce(sum(f.size), 0) " FEATURES_MISSING_FROM;
 static const char FEATURES_GET[] = "SELECT version, features FROM file_features WHERE file_id = ?1";
 
 /* ---- Segments ---- */
@@ -327,5 +337,60 @@ int file_features_get(struct sql_conn *conn, int64_t file_id, uint32_t *ret_vers
 		memcpy(ret, bytes.p, bytes.n);
 	*ret_n = bytes.n / sizeof *ret;
 	*ret_version = (uint32_t)sql_i64(&q, 0);
+	return 0;
+}
+
+int file_features_version(struct sql_conn *conn, int64_t file_id, uint32_t *ret, struct err *err)
+{
+	int64_t version;
+
+	TRY(sql_one_i64(conn, FEATURES_VERSION, SQL_VALS(SQL_I64(file_id)), 0, &version, err));
+	*ret = (uint32_t)version;
+	return 0;
+}
+
+#define QUERY_VALS(q)                                                                              \
+	SQL_I64((q)->after_id), SQL_I64((q)->last_id), SQL_I64((q)->version), SQL_I64((q)->size_max)
+
+int features_missing(struct sql_conn *conn, const struct features_query *query,
+		     struct features_row *ret, size_t max, size_t *ret_n, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	size_t n = 0;
+	bool row;
+
+	TRY(sql_start(&q, conn, FEATURES_MISSING, err, QUERY_VALS(query), SQL_I64(max)));
+	for (;;) {
+		struct str sha256;
+
+		TRY(sql_next(&q, &row, err));
+		if (!row)
+			break;
+		REQUIRE(n < max);
+		sha256 = sql_str(&q, 1);
+		ret[n] = (struct features_row){
+			.id = sql_i64(&q, 0),
+			.at = { (uint32_t)sql_i64(&q, 2), (uint64_t)sql_i64(&q, 3),
+				(uint64_t)sql_i64(&q, 4) },
+		};
+		if (sha256.n == SHA256_BYTES)
+			memcpy(ret[n].sha256, sha256.p, SHA256_BYTES);
+		n++;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+int features_missing_count(struct sql_conn *conn, const struct features_query *query,
+			   uint64_t *ret_files, uint64_t *ret_bytes, struct err *err)
+{
+	AUTO(sql_end) struct sql_query q = { 0 };
+	bool row;
+
+	TRY(sql_start(&q, conn, FEATURES_MISSING_COUNT, err, QUERY_VALS(query)));
+	TRY(sql_next(&q, &row, err));
+	REQUIRE(row);
+	*ret_files = (uint64_t)sql_i64(&q, 0);
+	*ret_bytes = (uint64_t)sql_i64(&q, 1);
 	return 0;
 }

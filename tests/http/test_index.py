@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import crafted
 import weirtest
 
 PAGE = 4096
@@ -128,7 +129,50 @@ def test_without_an_index_there_is_none_to_build(make_server, tmp_path):
     assert verify(one, 0) == []
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["with a server", "without"])
+def test_features_of_samples_of_before(make_server, tmp_path, running):
+    """As if the samples had been stored before features were extracted."""
+    one = make_server(*AT_ONCE).start()
+    key = one.someone("hunter")
+    (tmp_path / "samples").mkdir()
+    for number in range(6):
+        (tmp_path / "samples" / str(number)).write_bytes(crafted.pe(timestamp=number + 1, overlay=b"a tail" * number))
+    one.command("ingest", "--wait", tmp_path / "samples")
+    wait_indexed(one, 6)
+    one.stop()
+    rows = "SELECT file_id, version, features FROM file_features ORDER BY file_id"
+    with sqlite3.connect(one.data / "weir.db") as db:
+        before = db.execute(rows).fetchall()
+        db.execute("DELETE FROM file_features WHERE file_id % 2 = 0")
+        db.execute("UPDATE file_features SET version = 99, features = x'' WHERE file_id % 2 = 1")
+    rules = 'import "pe" rule r { condition: pe.timestamp == 4711 }'
+
+    def candidates():
+        made = one.api(key).post("/intelligence/retrohunt_jobs/estimate", json={
+            "data": {"type": "retrohunt_job", "attributes": {"rules": rules}}})
+        return made.json()["data"]["attributes"]["candidate_files"]
+
+    one.start()
+    one.command("reindex")
+    assert candidates() == 6  # nothing but their first bytes is known of them
+    if not running:
+        one.stop()
+    said = json.loads(one.command("reindex", "--features", "--json").stdout)
+    assert (said["examined_files"], said["failed_files"], said["findings"]) == (6, 0, [])
+    assert said["segments"] > 0
+    again = one.command("reindex", "--features")
+    assert again.stdout.startswith("0 samples were examined, 0 could not be; 0 segments (0 B of samples) were built")
+    if not running:
+        one.start()
+    assert candidates() == 0
+    one.stop()
+    with sqlite3.connect(one.data / "weir.db") as db:
+        assert db.execute(rows).fetchall() == before
+    assert verify(one, 0) == []
+
+
 @pytest.mark.parametrize("args, said", [
+    (["reindex", "--features", "--segment", "3"], "'--features' finds the segments by itself"),
     (["reindex", "x"], "weir reindex takes no words"),
     (["reindex", "--all", "--segment", "3"], "'--all' is every segment, so '--segment' has no meaning beside it"),
     (["reindex", "--segment", "0"], "'--segment' is a number, 1 to 9223372036854775807, not '0'"),

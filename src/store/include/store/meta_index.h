@@ -97,9 +97,30 @@ enum {
 	/* Hashes kept of one sample: some hundred are usual, a million imports are hostile. */
 	FEATURES_MAX = 65535
 };
-/* Store or replace; nothing is written if they are as they were. */
+/* Store or replace; nothing is written if they are as they were, or the file is gone. */
 MUST_USE int file_features_put(struct sql_conn *conn, int64_t file_id, uint32_t version,
 			       const uint64_t *features, size_t n, struct err *err);
+/* Their version alone; 0: there are none. */
+MUST_USE int file_features_version(struct sql_conn *conn, int64_t file_id, uint32_t *ret,
+				   struct err *err);
+
+/* Files without features of a version. */
+struct features_query {
+	int64_t after_id;
+	int64_t last_id; /* included */
+	uint32_t version;
+	uint64_t size_max; /* larger ones are not examined */
+};
+struct features_row {
+	int64_t id;
+	uint8_t sha256[SHA256_BYTES];
+	struct pack_locator at;
+};
+/* Up to `max` of them by rising id. */
+MUST_USE int features_missing(struct sql_conn *conn, const struct features_query *query,
+			      struct features_row *ret, size_t max, size_t *ret_n, struct err *err);
+MUST_USE int features_missing_count(struct sql_conn *conn, const struct features_query *query,
+				    uint64_t *ret_files, uint64_t *ret_bytes, struct err *err);
 /* *ret_version 0: there are none. `ret` has room for FEATURES_MAX. */
 MUST_USE int file_features_get(struct sql_conn *conn, int64_t file_id, uint32_t *ret_version,
 			       uint64_t *ret, size_t *ret_n, struct err *err);
