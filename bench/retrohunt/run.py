@@ -32,6 +32,7 @@ COLD_BYTES_S, COLD_READS_S = 200 << 20, 4000  # a store over the network
 WHOLE_SET = 150  # rules of one job that holds many
 LITTLE = 0.01  # of the bytes, that a selective rule leaves
 SETTLE_S = 3600
+REST_S, SETTLED_S = 3, 8  # the index merges what is left when nothing comes in; the list of segments stays as it is
 
 
 def percentile(values, p):
@@ -51,7 +52,7 @@ class Bench:
         self.hunted = {sha: n for sha, n in self.sizes.items() if n <= HUNTED_MAX}
         self.hunted_bytes = sum(self.hunted.values())
         self.data = self.work / f"{args.size}-data"
-        self.server = Server(args.weir, self.data, ("--unpack-depth-max=0", "--log-requests=false", "--index-seconds=2",
+        self.server = Server(args.weir, self.data, ("--unpack-depth-max=0", "--log-requests=false", "--index-seconds=2", f"--index-rest-seconds={REST_S}",
                                                      "--retrohunt-matches-max=10000000", *args.setting))
         self.plain = self.plain_over(self.folder, self.work)
         self.figures, self.misses, self.rows = {}, [], []
@@ -93,9 +94,9 @@ class Bench:
                                 "(SELECT 1 FROM segment s WHERE f.id BETWEEN s.first_id AND s.last_id)") == [(0,)]
 
     def settle(self):
-        """Until merges are over: the list of segments stays as it is for two seconds."""
+        """Until merges are over: the list of segments stays as it is."""
         seen, since = None, time.monotonic()
-        while time.monotonic() - since < 2:
+        while time.monotonic() - since < SETTLED_S:
             now = self.server.rows("SELECT id FROM segment ORDER BY id")
             if now != seen:
                 seen, since = now, time.monotonic()
@@ -256,7 +257,7 @@ class Bench:
         for rule in chosen:
             took = {}
             for what, hunt in (("job", lambda: server.hunt(rule["text"])), ("plain", lambda: plain.hunt(rule["text"], store.enter))):
-                store.forget()
+                store.forget(server.process.pid)
                 before = store.count()
                 one = hunt()
                 after = store.count()

@@ -3,6 +3,7 @@
 Needs the right to mount and the blkio controller; `available` says what is missing.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 CONTROLLER = Path("/sys/fs/cgroup/blkio")
 GROUP = "weir-bench"
 SECTOR = 512
+# Calls that Python has no names for: pidfd_open, process_madvise and its advice "write back and drop".
+PIDFD_OPEN, PROCESS_MADVISE, MADV_PAGEOUT = 434, 440, 21
 
 
 def available():
@@ -24,6 +27,29 @@ def available():
 
 def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Piece(ctypes.Structure):  # pylint: disable=too-few-public-methods
+    """struct iovec."""
+    _fields_ = [("base", ctypes.c_void_p), ("bytes", ctypes.c_size_t)]
+
+
+def unmap(pid, folder):
+    """Take what a process has mapped of the files of a folder out of its memory: the page cache keeps what is mapped."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = libc.syscall(PIDFD_OPEN, pid, 0)
+    if process < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_open")
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps:
+        pieces = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps if str(folder) in line]
+    for start, end in pieces:
+        while start < end:
+            piece = Piece(start, end - start)
+            done = libc.syscall(PROCESS_MADVISE, process, ctypes.byref(piece), 1, MADV_PAGEOUT, 0)
+            if done <= 0:
+                raise OSError(ctypes.get_errno(), "process_madvise")
+            start += done
+    os.close(process)
 
 
 class Store:
@@ -52,10 +78,10 @@ class Store:
         fields = (Path("/sys/block") / Path(self.device).name / "stat").read_text().split()
         return int(fields[0]), int(fields[2]) * SECTOR
 
-    @staticmethod
-    def forget():
-        """Drop the page cache."""
+    def forget(self, pid):
+        """Drop the page cache, and what this process has mapped of the store."""
         os.sync()
+        unmap(pid, self.folder)
         Path("/proc/sys/vm/drop_caches").write_text("3")
 
     def close(self):
