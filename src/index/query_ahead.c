@@ -18,9 +18,9 @@
  */
 enum {
 	GAP_PAGES = 16,
-	SAMPLED = 2,   /* matrices that tell whether rows are in memory */
-	PROBES = 4,    /* pages looked for before so many are asked for */
-	NEAR_MAX = 16, /* in a row that were in memory: then the next ones are, too */
+	SAMPLED = 2,  /* matrices that tell whether rows are in memory */
+	PROBES = 4,   /* pages looked for before so many are asked for */
+	NEAR_MAX = 4, /* in a row that were in memory: then the next ones are, too */
 	TILES_MAX = 64,
 	FULL = 1000 /* fill is per thousand */
 };
@@ -30,11 +30,25 @@ void query_ahead_release(struct query *q)
 	free(q->ahead.pages);
 }
 
+/* Is one of the first rows of a run not in memory, in the largest matrices? */
+static bool is_run_far(struct query *q, const struct segment_block *b, uint32_t number)
+{
+	const struct plan_run_rec *run = &q->plan->runs[number];
+	struct query_run_rows rows = { .count = run->gram_count };
+
+	query_run_hashes(q->plan, run, &rows);
+	for (uint32_t i = 0; i < b->matrix_count && i < SAMPLED && i < rows.known; i++) {
+		const struct segment_matrix *m = &b->matrices[b->matrix_count - 1 - i];
+		uint32_t row = gram_row(rows.hashes[i], m->class);
+
+		if (!segment_page_is_near(q->seg, segment_row_pages(m, row).first))
+			return true;
+	}
+	return false;
+}
+
 void query_ahead_begin(struct query *q, const struct segment_block *b)
 {
-	const struct plan_run_rec *run = q->plan->runs;
-	struct query_run_rows rows = { 0 };
-
 	if (q->has_sampled)
 		return;
 	q->has_sampled = true;
@@ -45,14 +59,7 @@ void query_ahead_begin(struct query *q, const struct segment_block *b)
 		q->is_cold = !segment_page_is_near(q->seg, page);
 		return;
 	}
-	rows.count = run->gram_count;
-	query_run_hashes(q->plan, run, &rows);
-	for (uint32_t i = 0; i < b->matrix_count && i < SAMPLED && !q->is_cold; i++) {
-		const struct segment_matrix *m = &b->matrices[b->matrix_count - 1 - i];
-		uint32_t row = gram_row(rows.hashes[i], m->class);
-
-		q->is_cold = !segment_page_is_near(q->seg, segment_row_pages(m, row).first);
-	}
+	q->is_cold = is_run_far(q, b, 0);
 }
 
 void query_column_ahead(const struct query *q, const void *from, size_t bytes)
@@ -131,6 +138,15 @@ static uint64_t pages_read(struct query *q, uint32_t gap, bool asks)
 	return sum;
 }
 
+/* What was looked for was in memory: after some times of it, it is taken for warm. */
+static void note_near(struct query *q)
+{
+	if (++q->ahead.near < NEAR_MAX)
+		return;
+	q->ahead.near = 0;
+	q->is_cold = false;
+}
+
 void query_ahead_read(struct query *q)
 {
 	uint32_t gap = GAP_PAGES;
@@ -143,9 +159,8 @@ void query_ahead_read(struct query *q)
 			gap /= 2;
 		pages_read(q, gap, true);
 		q->ahead.near = 0;
-	} else if (++q->ahead.near == NEAR_MAX) {
-		q->ahead.near = 0;
-		q->is_cold = false;
+	} else {
+		note_near(q);
 	}
 	q->ahead.count = 0;
 }
@@ -244,12 +259,52 @@ static bool gather(struct gathering *g, uint32_t number)
 	return true;
 }
 
+/* The run that is looked at first; false: there is none. */
+static bool first_run(const struct plan *plan, uint32_t number, uint32_t *ret)
+{
+	for (;;) {
+		const struct plan_node *node = &plan->nodes[number];
+
+		switch ((enum plan_kind)node->kind) {
+		case PLAN_RUN:
+			*ret = node->arg;
+			return true;
+		case PLAN_STRING:
+			number = plan->strings[node->arg].root;
+			break;
+		case PLAN_AND:
+		case PLAN_OR:
+		case PLAN_ATLEAST:
+			number = plan->children[node->arg];
+			break;
+		case PLAN_TRUE:
+		case PLAN_FALSE:
+		case PLAN_RULE:
+		case PLAN_PRED:
+			return false;
+		}
+	}
+}
+
+/* To gather costs more than a look at what would come first. */
+static bool is_worth_it(struct query *q, uint32_t node)
+{
+	uint32_t run;
+
+	if (!q->is_cold)
+		return false;
+	if (!first_run(q->plan, node, &run) || is_run_far(q, q->block.b, run))
+		return true;
+	note_near(q);
+	return false;
+}
+
 uint32_t query_ahead_nodes(struct query *q, const uint32_t *nodes, uint32_t n, const uint64_t *set)
 {
 	struct gathering g;
 	uint32_t i = 0;
 
-	if (!q->is_cold)
+	if (!is_worth_it(q, nodes[0]))
 		return 0;
 	gathering_begin(&g, q, set);
 	while (i < n && gather(&g, nodes[i]))
@@ -264,7 +319,7 @@ uint32_t query_ahead_rules(struct query *q, const uint32_t *rules, uint32_t n, c
 	struct gathering g;
 	uint32_t i = 0;
 
-	if (!q->is_cold)
+	if (!is_worth_it(q, q->plan->rules[rules[0]].root))
 		return 0;
 	gathering_begin(&g, q, set);
 	while (i < n && gather(&g, q->plan->rules[rules[i]].root))

@@ -9,7 +9,7 @@ enum {
 	 * is still there most likely has it, and to verify costs less than to go on.
 	 */
 	QUIET_ROWS = 16,
-	COLD_US = 200,      /* for the rows of a run: then they came from a disk */
+	COLD_US = 1000,     /* for the rows of a run: then they came from a disk */
 	TILES_AT_ONCE = 32, /* there is one for each class */
 	LINE_BITS = ROW_LINE * 8,
 	/* The share of all sets, in quarters, that what is kept for later may take. */
