@@ -26,5 +26,6 @@ fill=${FILL:-660}
 mkdir -p "$work/query"
 "$here/build/release/bench_query" --folder "$work/$size/files" --files 13000 --columns "${COLUMNS_SYNTHETIC:-1000000}" --work "$work/query" | tail -1
 rm -rf "$work/query"
-exec "$python" "$here/bench/retrohunt/run.py" "$here/build/release/weir" "$here/build/release/bench_retrohunt" "$work" \
+# The server would take those for settings.
+exec env -u WEIR_BENCH -u WEIR_CACHE "$python" "$here/bench/retrohunt/run.py" "$here/build/release/weir" "$here/build/release/bench_retrohunt" "$work" \
 	--size "$size" --cold "${COLD:-24}" --every "${EVERY:-1}" --setting="--index-fill=$fill"
