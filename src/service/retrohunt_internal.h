@@ -44,7 +44,7 @@ enum {
 	RETRO_BATCH_FACTS = 64,  /* files of a batch whose facts are in memory with it */
 	/*
 	 * Of candidates of all jobs together, planned and not verified yet. A plan that may need
-	 * more waits until others are through; one that is alone may have it.
+	 * more than is left waits until others are through, half of it at most is held.
 	 */
 	RETRO_ITEMS_BYTES_MAX = 256 << 20,
 	RETRO_BATCH_BYTES = 16 << 20, /* scanned in some 20 to 100 ms */

@@ -168,10 +168,10 @@ static uint64_t items_bytes_at_most(const struct retro_job *job, const struct re
 
 bool retro_items_fit(const struct retro_job *job, const struct retro_task *task)
 {
-	const struct retrohunt *e = job->engine;
+	uint64_t held = job->engine->items_bytes, wanted = items_bytes_at_most(job, task);
 
-	return !e->items_bytes ||
-	       e->items_bytes + items_bytes_at_most(job, task) <= RETRO_ITEMS_BYTES_MAX;
+	/* A large one does not wait until there is no other at all: that may be never. */
+	return held <= RETRO_ITEMS_BYTES_MAX / 2 || held + wanted <= RETRO_ITEMS_BYTES_MAX;
 }
 
 void retro_items_keep(struct retro_job *job, struct retro_task *task, uint64_t bytes)
