@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "service/usage.h"
 #include "service/verify.h"
 
 static void check_verifies(struct fixture *f)
@@ -421,6 +422,53 @@ static void an_abort_with_nobody_at_work_ends_the_job(void **state)
 	assert_string_equal(look(f, o.name).reason, "aborted");
 }
 
+static int64_t jobs_used(struct fixture *f)
+{
+	int64_t used[QUOTA_COUNT];
+	struct err err;
+
+	CHECK_OK(usage_now(f->w->svc, &f->ann, used, &err), &err);
+	return used[QUOTA_RETROHUNT_JOBS_MONTH];
+}
+
+/* What nobody waits for is neither made nor counted. */
+static void a_job_is_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_wish wish;
+	struct retrohunt_new ask = { .rules = STR(RULE("needle")), .wish = &wish };
+	struct outcome o;
+
+	retrohunt_wish_init(&wish);
+	retrohunt_wish_end(&wish);
+	assert_int_equal(create(f, &ask, &o), -ERR_CLOSED);
+	retrohunt_wish_release(&wish);
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM retrohunt_job"), 0);
+	assert_int_equal(jobs_used(f), 0);
+	retrohunt_wish_init(&wish);
+	CHECK_OK(create(f, &ask, &o), &o.err);
+	retrohunt_wish_release(&wish);
+	assert_int_equal(jobs_used(f), 1);
+}
+
+static void a_job_counts_without_a_key(void **state)
+{
+	struct fixture *f = *state;
+	struct retrohunt_new ask = { .rules = STR(RULE("needle")) };
+	const struct user_quota_change two = { .quota = QUOTA_RETROHUNT_JOBS_MONTH, .allowed = 2 };
+	struct outcome o;
+	struct err err;
+
+	CHECK_OK(user_set_quotas(f->w->svc, STR("ann.b"), &two, 1, NULL, &err), &err);
+	CHECK_OK(user_get(f->w->svc, STR("ann.b"), &f->ann, &err), &err);
+	assert_null(f->ann.account);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_OK(create(f, &ask, &o), &o.err);
+	assert_int_equal(create(f, &ask, &o), -ERR_QUOTA);
+	assert_string_equal(o.err.msg, "Quota exceeded");
+	assert_int_equal(jobs_used(f), 2);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -448,6 +496,8 @@ int main(int argc, char **argv)
 						teardown),
 		cmocka_unit_test_setup_teardown(what_waits_at_the_snapshot_is_told_by_the_job_alone,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(a_job_is_taken_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_job_counts_without_a_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_abort_with_nobody_at_work_ends_the_job, setup,
 						teardown),
 	};
