@@ -103,9 +103,9 @@ static int merging_up(void **state)
 	struct merging *m = mem_must_zalloc(sizeof *m);
 	struct rand_seq r = { 9 };
 
-	index_world_up(&m->w, 300);
+	index_world_up(&m->w, 200);
 	for (uint32_t i = 0; i < DOCS; i++) {
-		size_t n = rand_below(&r, 1u << (1 + i % 17));
+		size_t n = rand_below(&r, 1u << (1 + i % 16));
 
 		/* A few in chunks, and some shorter than a gram. */
 		if (i % 300 == 7)
