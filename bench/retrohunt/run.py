@@ -230,6 +230,8 @@ class Bench:
     # ---- Cold ----
 
     def cold(self):
+        if not self.args.cold:
+            return
         missing = throttle.available()
         if missing:
             self.say(f"cold is left out: {missing} is missing")
