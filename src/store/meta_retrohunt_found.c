@@ -20,8 +20,10 @@ static void copy_sha256(uint8_t *to, struct str from)
 /* ---- Matches ---- */
 
 static const char MATCHES[] = "SELECT matches FROM retrohunt_job WHERE id = ?1";
-static const char MATCH_HAS[] = "SELECT 1 FROM retrohunt_match WHERE job_id = ?1 AND file_id = ?2 "
-				"AND rule = ?3";
+static const char MATCH_INSIDE[] = "SELECT is_inside FROM retrohunt_match WHERE job_id = ?1 AND "
+				   "file_id = ?2 AND rule = ?3";
+static const char MATCH_OWN[] = "UPDATE retrohunt_match SET is_inside = 0 WHERE job_id = ?1 AND "
+				"file_id = ?2 AND rule = ?3";
 static const char MATCH_ADD[] =
 	"INSERT INTO retrohunt_match (job_id, file_id, rule, sha256, is_inside, is_first) SELECT "
 	"?1, ?2, ?3, ?4, ?5, NOT EXISTS (SELECT 1 FROM retrohunt_match WHERE job_id = ?1 AND "
@@ -53,14 +55,16 @@ int retrohunt_match_add(struct sql_conn *conn, const struct retrohunt_match_row 
 					SQL_TEXT(match->rule),
 					SQL_BLOB(match->sha256, SHA256_BYTES),
 					SQL_I64(match->is_inside) };
-	int64_t matches, first;
+	int64_t matches, first, inside;
 	bool found;
 
 	*ret_new = false;
 	*ret_full = false;
-	TRY(first_row(conn, MATCH_HAS, vals, 3, &found, &first, err));
-	if (found)
-		return 0;
+	TRY(first_row(conn, MATCH_INSIDE, vals, 3, &found, &inside, err));
+	if (found) /* its own match counts, whichever is told first */
+		return inside && !match->is_inside
+			       ? sql_exec_vals(conn, MATCH_OWN, vals, 3, NULL, err)
+			       : 0;
 	TRY(first_row(conn, MATCHES, vals, 1, &found, &matches, err));
 	*ret_full = matches >= matches_max;
 	if (*ret_full)

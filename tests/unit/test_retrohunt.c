@@ -469,6 +469,52 @@ static void a_job_counts_without_a_key(void **state)
 	assert_int_equal(jobs_used(f), 2);
 }
 
+struct inside_req {
+	struct write_req req; /* first */
+	int64_t job_id;
+	bool inside_first;
+};
+
+/* One file, matched itself and through what is inside it, in either order. */
+static int inside_apply(struct sql_conn *conn, struct write_req *req, struct err *err)
+{
+	const struct inside_req *r = (const struct inside_req *)req;
+	static const uint8_t sha256[SHA256_BYTES] = { 1 };
+	struct retrohunt_match_row match = { .job_id = r->job_id,
+					     .file_id = 1,
+					     .sha256 = sha256,
+					     .rule = STR("found"),
+					     .is_inside = r->inside_first };
+	bool is_new, full;
+
+	TRY(retrohunt_match_add(conn, &match, 10, &is_new, &full, err));
+	match.is_inside = !match.is_inside;
+	TRY(retrohunt_match_add(conn, &match, 10, &is_new, &full, err));
+	return is_new ? err_set(err, ERR_CORRUPT, "it is told twice") : 0;
+}
+
+static void a_file_that_matches_itself_is_told_as_such(void **state)
+{
+	struct fixture *f = *state;
+
+	reopen(f, 0);
+	put(f, "needle", 1);
+	for (unsigned inside_first = 0; inside_first < 2; inside_first++) {
+		struct inside_req r = { .req = { .apply = inside_apply, .lane = LANE_API },
+					.inside_first = inside_first };
+		struct outcome o;
+		struct err err;
+
+		CHECK_OK(create(f, &(struct retrohunt_new){ .rules = STR(RULE("needle")) }, &o),
+			 &o.err);
+		r.job_id = look(f, o.name).id;
+		CHECK_OK(writer_call(service_writer(f->w->svc), &r.req, &err), &err);
+	}
+	assert_int_equal(world_i64(f->w, "SELECT count(*) FROM retrohunt_match"), 2);
+	assert_int_equal(world_i64(f->w, "SELECT sum(is_inside) FROM retrohunt_match"), 0);
+	assert_int_equal(world_i64(f->w, "SELECT sum(matches) FROM retrohunt_job"), 2);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +545,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(a_job_is_taken_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_job_counts_without_a_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_abort_with_nobody_at_work_ends_the_job, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_file_that_matches_itself_is_told_as_such, setup,
 						teardown),
 	};
 

@@ -150,7 +150,8 @@ struct retrohunt_match_row {
 };
 /*
  * Note a match, unless the job has `matches_max` already (*ret_full). *ret_new false: it
- * is there. The job's counters move with it.
+ * is there; one of the file itself then counts more than one inside. The job's counters move
+ * with a new one.
  */
 MUST_USE int retrohunt_match_add(struct sql_conn *conn, const struct retrohunt_match_row *match,
 				 int64_t matches_max, bool *ret_new, bool *ret_full,
