@@ -27,8 +27,16 @@ def real_programs():
     return made + programs[:REAL_MAX]
 
 
+def any_case(text):
+    """As it may be written where case is not minded, by Unicode's folding too."""
+    other = {"k": "\u212a", "K": "\u212a", "i": "\u0130"}
+    upper = text.upper()
+    return [quoted(c.encode()) for c in (upper, text.lower(), "".join(other.get(c, c) for c in text))]
+
+
 def quoted(value):
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    text = data.decode("latin-1")
     return "".join(c if 32 <= ord(c) < 127 and c not in '"\\' else f"\\x{ord(c):02x}" for c in text if ord(c) < 256)
 
 
@@ -71,6 +79,10 @@ class Facts:
                 yield f'pe.{field} == "{value}"'
                 yield f'pe.{field} iequals "{value.upper()}"' if "\\x" not in value else f'pe.{field} == "{value}"'
                 yield f'pe.{field} contains "{quoted(f[field][1:6])}"'
+                if isinstance(f[field], str):
+                    for text in any_case(f[field]):
+                        yield f'pe.{field} iequals "{text}"'
+                        yield f'pe.{field} icontains "{text}"'
                 yield f'pe.{field} endswith "{quoted(f[field][-3:])}"'
         for s in f.get("sections", [])[:LISTS_MAX]:
             name = quoted(s["name"])
@@ -83,6 +95,11 @@ class Facts:
         for library in f.get("import_details", [])[:LISTS_MAX]:
             dll = quoted(library["library_name"])
             yield f'pe.imports("{dll}")'
+            for which in (0, 1):
+                yield f'pe.imports(pe.import_details[{which}].library_name) > 0'
+            for x in [x for x in library.get("functions", []) if x.get("name")][:2]:
+                yield f'pe.imports(pe.import_details[0].library_name, "{quoted(x["name"])}")'
+                yield f'pe.imports(pe.IMPORT_ANY, pe.import_details[0].library_name, "{quoted(x["name"])}")'
             yield f'pe.imports("{dll.swapcase()}") > 0'
             yield f"pe.imports(/^{dll[:4]}/i, /./) > 0" if dll[:4].isalnum() else "pe.is_pe"
             yield f'for any d in pe.import_details : (d.library_name == "{dll}")'
@@ -119,6 +136,7 @@ class Facts:
         yield from ("elf.type == elf.ET_DYN", "elf.machine == elf.EM_X86_64", "elf.number_of_sections > 3", 'elf.telfhash() != ""',
                     "for any s in elf.sections : (s.type == elf.SHT_STRTAB)", "elf.dynamic_section_entries > 0", "defined elf.entry_point",
                     'elf.import_md5() != ""', "elf.type != elf.ET_EXEC")
+        yield "elf.machine == elf.EM_RCE or elf.machine == elf.EM_MCORE"
         for field in ("number_of_sections", "number_of_segments", "entry_point"):
             if isinstance(f.get(field), int):
                 yield f"elf.{field} == {f[field]}"
@@ -153,6 +171,9 @@ class Facts:
         for field in ("cmd_line_args", "relative_path", "local_base_path"):
             if f.get(field):
                 yield f'lnk.{field} == "{quoted(f[field])}"'
+                for text in any_case(f[field]):
+                    yield f'lnk.{field} iequals "{text}"'
+                    yield f'lnk.{field} icontains "{text}"'
 
 
 # ---- Samples with planted bytes ----

@@ -112,6 +112,15 @@ def base64_pattern(r):
     return Pattern(f'"{escaped(data)}" {modifiers}', plants)
 
 
+def four_of_a_kind(r):
+    """Four bytes that look like one with a mask to the engine, and all that it then finds."""
+    least = r.choice([0x81, 0x61, 0x30, 0x41, 0])
+    low, high = r.sample([1 << i for i in range(7) if not least >> i & 1], 2)
+    within = [b for b in range(least, (least | low | high) + 1) if b & least == least]
+    some = sorted({least, least | low | high, *r.sample(within, min(4, len(within)))})[:4]
+    return some, [least, least | low, least | high, least | low | high, *some]
+
+
 # ---- Hex strings ----
 
 def hex_byte(r):
@@ -136,6 +145,8 @@ def hex_run(r, n):
 
 
 def hex_jump(r):
+    if r.random() < 0.02:  # exact ones have 16 bits
+        return r.choice(["[65536]", "[65535][1]", "[65537]"]), lambda: r.randbytes(r.randrange(3))
     low = r.choice([0, 0, 1, 2, 5, 100])
     high = low + r.choice([0, 1, 4, 30, 1000, 6000])
     text = r.choice([f"[{low}-{high}]", f"[{high}]", f"[{low}-]", "[-]"])
@@ -144,6 +155,9 @@ def hex_jump(r):
 
 
 def hex_alternative(r, depth):
+    if r.random() < 0.2:
+        some, found = four_of_a_kind(r)
+        return "( " + " | ".join(f"{b:02X}" for b in some) + " )", lambda: bytes((r.choice(found),))
     parts = [hex_sequence(r, depth + 1, r.choice([1, 1, 2, 3])) for _ in range(r.randint(2, 4))]
     return "( " + " | ".join(t for t, _ in parts) + " )", lambda: r.choice(parts)[1]()
 
@@ -190,6 +204,9 @@ def regex_part(r, depth, marks):
         return quoted, lambda: text.encode()
     if kind < 0.75 or depth > 2:
         text, some = r.choice(CLASSES)
+        if r.random() < 0.2:
+            members, some = four_of_a_kind(r)
+            text = "[" + "".join(f"\\x{b:02x}" for b in members) + "]"
         return quantified(r, text, marks, lambda: bytes((r.choice(some),)))
     options = [regex_sequence(r, depth + 1, marks) for _ in range(r.choice([1, 2, 2, 3]))]
     if r.random() < 0.1:

@@ -56,8 +56,8 @@ class Conditions:
 
     def one(self):
         r = self.r
-        makers = [self.size, self.bytes_at, self.of_file, self.constant]
-        weights = [2, 2, 2, 0.3]
+        makers = [self.size, self.bytes_at, self.of_file, self.numbers, self.many_names, self.constant]
+        weights = [2, 2, 2, 1, 0.1, 0.3]
         if self.names:
             makers += [self.string, self.of_strings, self.for_strings]
             weights += [7, 4, 3]
@@ -133,6 +133,28 @@ class Conditions:
                          f"for any i in (0..3) : (uint8(i) == {head[0]})", f"for all i in (0, 1) : ({sign}8(i) == {sign}8(i))",
                          f"({call} == {number} or {call} == {value ^ 1})", f"{call} == {number} + 0", f"{call} ^ {value} == 0", f"uint8({at}) | 0 == {head[at]}",
                          f"{call} - {value} == 0", f"not {call} == {number}", f"uint32({r.choice([13, 14, 16, 20])}) == 0"])
+
+    def numbers(self):
+        """Edges of integers, floats that are no numbers, and what is undefined."""
+        r = self.r
+        edge = [r.choice(["(-9223372036854775807 - 1)", "(-9223372036854775807)", "0x7fffffffffffffff", "0", "1", "-5", "(1 << 63)", "(1 << 64)",
+                          "(7 \\ 0)", "(7 % 0)", "0.5", "(-1)"]) for _ in range(2)]
+        count = f"#{r.choice(self.names)[1:]}" if self.names else "uint8(0)"
+        op = r.choice(COMPARE)
+        return r.choice([f"filesize + {edge[0]} {op} {edge[1]}", f"filesize - {edge[0]} {op} {edge[1]}", f"{count} * (1.0 \\ {count})", f"{count} * filesize",
+                         f"{count} * (1.0 \\ {count}) != 0", f"({count} + {edge[0]}) {op} {edge[1]}", f"{count} >= 0", f"({count} | 1) != 0",
+                         f"(0.0 \\ 0.0) {op} {edge[0]}", f"-0.0 == {count}", f"filesize * 1.5 {op} {edge[0]}", f"not (uint8(filesize + 1) == {count})",
+                         f"defined uint32(filesize - {r.randrange(6)})", f"not defined uint8(filesize)", f"(uint8(filesize) == 0 or {count} == 0)",
+                         f"{count} in (0..{edge[0]}) >= 0" if self.names else "filesize > 0", f"math.min({count}, 3) < 3", f"~{count} < 0"])
+
+    def many_names(self):
+        """More variables than the engine can tell apart by their undefined flags."""
+        r, n = self.r, self.r.randint(60, 73)
+        odd = r.randrange(20)
+        value = r.choice(["pe.number_of_sections", "uint32(1000)", "elf.type", "uint8(filesize)"])
+        names = ", ".join(f"n{i} = {value if i == odd else f'uint8({i % 3})'}" for i in range(n))
+        used = " and ".join(f"n{i} >= 0" for i in range(n) if i != odd)
+        return f"(with {names} : ({used} and n{odd} {r.choice(['== 0', '>= 0', '< 9'])}))"
 
     def of_file(self):
         r = self.r

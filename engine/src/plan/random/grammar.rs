@@ -44,9 +44,9 @@ pub const TABLE: &[Kind] = &[
         ],
         &[
             "({bool} and {bool})", "({bool} and {bool} and {bool})", "({bool} or {bool})", "({bool} or {bool} or {bool})", "not {bool}",
-            "not ({bool} or {bool})", "not ({bool} and {bool})", "not not {bool}", "defined {bool}", "defined {num}", "defined {str}",
+            "not ({bool} or {bool})", "not ({bool} and {bool})", "not ({size} and {bool})", "not ({size} or {bool})", "not ({bool} and {size})", "not not {bool}", "defined {bool}", "defined {num}", "defined {str}",
             "not defined {num}", "not defined {str}", "defined ({float})", "not ({num} {cmp} {num})", "not ({str} {cmp} {str})",
-            "{q} of {set}", "{q} of {set} at {num}", "{q} of {set} in ({num}..{num})", "{q} of ({bool}, {bool}, {bool})",
+            "{q} of {set}", "2 of them", "2 of ({fact}, {call}, {bool})", "for 2 of them : ($)", "75% of them", "{q} of {set} at {num}", "{q} of {set} in ({num}..{num})", "{q} of ({bool}, {bool}, {bool})",
             "none of ({bool}, {bool})", "{num}% of ({bool}, {bool}, {bool})",
             "for {q} of {set} : ({inset}{bool})",
             "for {q} of {set} : ({inset}{each} {op} {bool})",
@@ -77,7 +77,7 @@ pub const TABLE: &[Kind] = &[
             "with {let section} = pe.sections[{small}] : ({in}{bool})",
             "with pe = {num} : (pe {cmp} {num0})", "for {q} pe in ({small}, {small}) : (pe == {small})",
             "with {let lib} = {lib} : ({in}pe.imports({lib}, {func}))",
-            "${p} at {num}", "${p} in ({num}..{num})", "${p} at pe.entry_point", "${p} at elf.entry_point", "${p} at filesize - {small}",
+            "${p} at 0", "${p} at {small}", "{q} of {set} at 0", "${p} in (0..0)", "${p} at {num}", "${p} in ({num}..{num})", "${p} at pe.entry_point", "${p} at elf.entry_point", "${p} at filesize - {small}",
             "{q} of {set} at pe.entry_point",
             "{num} {cmp} {num}", "{num} {cmp} {num}", "{num} {cmp} {int}", "{int} {cmp} {num}", "{num}", "{str}",
             "{float} {cmp} {num}", "{num} {cmp} {float}", "{float} {cmp} {float}", "{float}",
@@ -86,11 +86,11 @@ pub const TABLE: &[Kind] = &[
             "pe.imports({str}, {str})", "pe.imports({flags}, {str}, {str})", "pe.imports({str}) {cmp} {small}", "pe.imports({str}, {num}) > 0",
             "pe.exports({str})", "pe.exports({num})", "pe.exports({regexp})", "pe.exports_index({str}) {cmp} {small}",
             "pe.imports({regexp}, {regexp}) > 0", "pe.section_index({str}) {cmp} {small}", "pe.locale({num})", "pe.language({num})",
-            "math.in_range({float}, {float}, {float})",
+            "{many}", "math.in_range({float}, {float}, {float})",
         ],
     ),
     // Calls whose arguments are what some sample has.
-    ("call", &["{callpe}", "{callpe}", "{callpe}", "{callelf}", "{callmacho}", "{digest}", "not {digest}", "{many}"], &[]),
+    ("call", &["{callpe}", "{callpe}", "{callpe}", "{callelf}", "{callmacho}", "{digest}", "not {digest}"], &[]),
     (
         "callpe",
         &[
@@ -122,7 +122,7 @@ pub const TABLE: &[Kind] = &[
         "callmacho",
         &[
             "macho.magic == macho.MH_MAGIC_64", "macho.magic == macho.MH_CIGAM_64", "macho.cputype == macho.CPU_TYPE_X86_64",
-            "macho.filetype == macho.MH_EXECUTE", "lnk.show_command == lnk.NORMAL",
+            "macho.filetype == macho.MH_EXECUTE", "lnk.show_command == 1",
         ],
         &[],
     ),
@@ -206,9 +206,9 @@ pub const TABLE: &[Kind] = &[
         &[
             "0", "1", "2", "3", "7", "16", "20", "63", "64", "65", "255", "0x5a4d", "0xffff", "0x7fffffff", "0xffffffff", "0x80000000",
             "0x7fffffffffffffff", "0xffffffffffffffff", "0x8000000000000000", "(-1)", "(-9223372036854775807 - 1)", "1KB", "2MB",
-            "4611686018427387904", "(1 << 62)", "(1 << 63)", "(1 << 64)", "(1 << -1)", "(3 >> 1)", "(7 % 4)", "(7 \\ 2)", "(-7 \\ 2)", "(-7 % 4)",
-            "(7 \\ 0)", "(7 % 0)", "(6 & 3)", "(6 | 1)", "(6 ^ 5)", "(2 * 3 - 1)", "-(5)", "~0", "~(-3)", "(0x7fffffffffffffff + 1)", "(1 - 2 + 3)",
-            "(0x4000000000000000 * 2)", "(-5 >> 1)", "(-5 & 255)", "{filesize}", "{filesize}", "({filesize} + 1)",
+            "4611686018427387904", "(1 << 62)", "(1 << 63)", "(1 << 64)", "(3 >> 1)", "(7 % 4)", "(7 \\ 2)", "(-7 \\ 2)", "(-7 % 4)",
+            "(7 \\ 0)", "(7 % 0)", "(6 & 3)", "(6 | 1)", "(6 ^ 5)", "(2 * 3 - 1)", "-(5)", "~0", "~(-3)", "(1 - 2 + 3)",
+            "(-5 >> 1)", "(-5 & 255)", "{filesize}", "{filesize}", "({filesize} + 1)",
         ],
         &[],
     ),
@@ -259,11 +259,6 @@ pub const TABLE: &[Kind] = &[
         &[],
     ),
     (
-        "fact-truth-list",
-        &["for any e in {list} : (e{rest})", "for all e in {list} : (not e{rest})", "with e = {element} : (not e{rest})"],
-        &[],
-    ),
-    (
         "fact-text-list",
         &[
             "for {q} e in {list} : (e{rest} == {value})", "for any e in {list} : (e{rest} iequals {anycase})", "for any e in {list} : (e{rest} icontains {anypart})",
@@ -295,6 +290,7 @@ pub fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// Numbers at which sums run over.
 const EDGES: &[&str] = &[
     "(-9223372036854775807 - 1)",
+    "(-9223372036854775807 - 1)",
     "(-9223372036854775807)",
     "0x7fffffffffffffff",
     "0x7ffffffffffffff0",
@@ -307,6 +303,19 @@ const EDGES: &[&str] = &[
 ];
 
 const DEPTH_MAX: usize = 4;
+
+fn is_condition(kind: &str) -> bool {
+    let known = [
+        "top",
+        "loop",
+        "bool",
+        "call",
+        "callpe",
+        "callelf",
+        "callmacho",
+    ];
+    known.contains(&kind) || kind.starts_with("fact-")
+}
 
 pub struct Maker<'a> {
     dice: &'a mut Dice,
@@ -379,6 +388,54 @@ impl<'a> Maker<'a> {
         let at = [one, other].into_iter().min_by_key(count).unwrap();
         self.rows.push(first + at);
         self.fill(flat.iter().chain(deep).nth(at).unwrap(), depth)
+    }
+
+    /// A condition made with the row of this number, so that none is passed over.
+    pub fn with_row(&mut self, number: usize) -> String {
+        let (kind, row) = rows().nth(number).unwrap();
+        if kind.starts_with("fact-") && !self.choose_fact(kind) {
+            return self.make("top", 0);
+        }
+        self.rows.push(number);
+        let made = self.fill(row, 1);
+        match kind {
+            "int" | "small" | "num" | "float" => {
+                let (cmp, than) = (self.make("cmp", 0), self.make("num", DEPTH_MAX));
+                format!("{made} {cmp} {than}")
+            }
+            "str" => format!("{made} {} {}", self.make("cmp", 0), self.make("text", 0)),
+            "machine" => format!("elf.machine == {made}"),
+            "each" => format!("for any of them : ({made})"),
+            "q" => format!("{made} of ($a, $b, $c)"),
+            "set" => format!("any of {made}"),
+            "importname" => format!("pe.imports({made}, {})", self.make("func", 0)),
+            "flags" => format!("pe.imports({made}, {}) > 0", self.make("lib", 0)),
+            kind if is_condition(kind) => made,
+            _ => self.make("top", 0),
+        }
+    }
+
+    /// A field that rows of this kind can be about.
+    fn choose_fact(&mut self, kind: &str) -> bool {
+        for _ in 0..200 {
+            let (field, value) = self.facts.field(self.dice).clone();
+            let of = match &value {
+                Value::Number(_) => "fact-number",
+                Value::Truth(_) => "fact-truth",
+                Value::Text(_) => "fact-text",
+            };
+            let has_key = field.ends_with("\"]");
+            let fits = match kind.strip_prefix(of) {
+                Some("-list") => !has_key && field.contains('['),
+                Some("-key") => has_key,
+                rest => rest == Some(""),
+            };
+            if fits {
+                self.fact = (field, Some(value));
+                return true;
+            }
+        }
+        false
     }
 
     fn fill(&mut self, row: &str, depth: usize) -> String {
@@ -469,7 +526,12 @@ impl<'a> Maker<'a> {
             "lib" | "func" | "export" | "sectionname" => "\"abc\"".into(),
             "filesize" => self.dice.pick(&facts.sizes).to_string(),
             "digest" => {
-                let (call, value) = self.dice.pick(&facts.digests);
+                let wanted = self.dice.word(&["md5", "sha256", "imphash"]);
+                let of = |one: &&(&str, String)| one.0.contains(wanted);
+                let some: Vec<_> = facts.digests.iter().filter(of).collect();
+                let Some((call, value)) = some.get(self.dice.below(some.len().max(1))) else {
+                    return Some("true".into());
+                };
                 let value = match self.dice.below(3) {
                     0 => value.to_uppercase(),
                     _ => value.clone(),
@@ -526,14 +588,14 @@ impl<'a> Maker<'a> {
         let op = self.make("cmp", depth);
         let near = size + self.dice.below(3) as i64 - 1;
         let not = self.dice.word(&["", "", "not "]);
-        match self.dice.below(9) {
+        match self.dice.below(12) {
             0 => format!("{not}filesize {op} {near}.5"),
             1 => format!("{not}{near} {op} filesize"),
             2 => format!("{not}filesize + {added} {op} {}", near + added),
             3 => format!("{not}filesize - {added} {op} {}", near - added),
             4 => format!("{not}(filesize {op} {near} or filesize < 3)"),
             5 => format!("{not}{}.5 {op} filesize - {added}", (near - added).max(0)),
-            6 => {
+            6 | 9..=11 => {
                 let (a, b) = (self.dice.word(EDGES), self.dice.word(EDGES));
                 let added = self.dice.word(&["+", "-"]);
                 format!("{not}filesize {added} {a} {op} {b}")
@@ -613,7 +675,7 @@ impl<'a> Maker<'a> {
         self.fact = (field, Some(value));
         let kind = match (has_key, has_list) {
             (true, _) if self.dice.one_in(2) => "fact-text-key".into(),
-            (_, true) if self.dice.one_in(2) => format!("{kind}-list"),
+            (_, true) if kind != "fact-truth" && self.dice.one_in(2) => format!("{kind}-list"),
             _ => kind.to_string(),
         };
         self.make(&kind, depth)

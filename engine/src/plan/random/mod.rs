@@ -106,7 +106,7 @@ impl Source {
         let strings = (0..3).map(|_| strings(dice, &mut matching)).collect();
         let mut samples = Vec::new();
         let mut facts = facts::Facts::default();
-        for i in 0..12 {
+        for i in 0..24 {
             let data = match i % 3 {
                 0 => samples::planted(dice, &matching),
                 _ => samples::file(dice, &matching),
@@ -121,8 +121,16 @@ impl Source {
         }
     }
 
-    /// Another rule, which may refer to earlier ones.
-    pub fn rule(&self, dice: &mut Dice, name: &str, earlier: &[String], counts: &[usize]) -> Rule {
+    /// Another rule, which may refer to earlier ones. `counts`: matches that rows of the
+    /// grammar had; `turn`: how many rules were made before.
+    pub fn rule(
+        &self,
+        dice: &mut Dice,
+        name: &str,
+        earlier: &[String],
+        counts: &[usize],
+        turn: usize,
+    ) -> Rule {
         let strings = dice.pick(&self.strings).clone();
         let flags = match dice.below(50) {
             0 => "global ",
@@ -131,7 +139,11 @@ impl Source {
             _ => "",
         };
         let mut maker = grammar::Maker::new(dice, &self.facts, earlier, counts);
-        let condition = maker.make("top", 0);
+        // By turns: of each row one, and whatever comes.
+        let condition = match turn % 2 {
+            0 => maker.with_row(turn / 2 % grammar::rows().count()),
+            _ => maker.make("top", 0),
+        };
         let rows = maker.rows;
         // A global rule that is never true leaves nothing to see.
         let (open, close) = if flags.starts_with("global") {

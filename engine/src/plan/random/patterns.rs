@@ -155,7 +155,7 @@ fn hex_tokens(dice: &mut Dice, depth: usize, text: &mut String, bytes: &mut Vec<
                 write!(text, "( {} ) ", four.join(" | ")).unwrap();
                 bytes.push(found);
             }
-            15 if inside && depth == 0 && dice.one_in(6) => {
+            15 if inside && depth == 0 && dice.one_in(2) => {
                 // The engine counts bytes of a jump with 16 bits.
                 let n = dice.below(3);
                 text.push_str(dice.word(&["[65535][1] ", "[65536] ", "[65530-65537] "]));
@@ -323,7 +323,36 @@ fn regexp_pattern(dice: &mut Dice) -> Made {
     Made { text, matching }
 }
 
+/// What stands at the entry points of samples.
+const CODE: &[(&str, &[u8])] = &[
+    ("{ 55 8B EC 83 EC 10 53 }", b"\x55\x8b\xec\x83\xec\x10\x53"),
+    (
+        "{ 55 8B EC ?? EC 10 53 56 57 }",
+        b"\x55\x8b\xec\x83\xec\x10\x53\x56\x57",
+    ),
+    ("{ EC 10 53 56 57 [1] 00 }", b"\xec\x10\x53\x56\x57\xe8\x00"),
+    (
+        "\"\\x31\\xed\\x49\\x89\\xd1\\x5e\"",
+        b"\x31\xed\x49\x89\xd1\x5e",
+    ),
+    (
+        "{ 31 ED 49 ?? D1 5E 48 89 }",
+        b"\x31\xed\x49\x89\xd1\x5e\x48\x89",
+    ),
+    (
+        "{ 89 D1 5E 48 89 ( E2 | E3 ) }",
+        b"\x89\xd1\x5e\x48\x89\xe2",
+    ),
+];
+
 pub fn pattern(dice: &mut Dice) -> Made {
+    if dice.one_in(8) {
+        let (text, matching) = *dice.pick(CODE);
+        return Made {
+            text: text.into(),
+            matching: vec![matching.to_vec()],
+        };
+    }
     match dice.below(3) {
         0 => text_pattern(dice),
         1 => hex_pattern(dice),
