@@ -20,7 +20,7 @@ if [ "$(cat "$work/$size.key" 2>/dev/null)" != "$key" ]; then
 	echo "$key" >"$work/$size.key"
 fi
 "$here/tools/build.sh" release weir bench_retrohunt bench_index bench_query >&2
-fill=${FILL:-660}
+fill=${FILL:-$(sed -n 's/^#define SIGNATURE_FILL_DEFAULT \([0-9]*\).*/\1/p' "$here/src/index/include/index/signature.h")}
 # Building and look-ups alone, over the same files with the same fill.
 "$here/build/release/bench_index" "$work/$size/files" --fill "$fill" | tail -1
 mkdir -p "$work/query"
