@@ -69,6 +69,20 @@ def test_what_is_uploaded_is_indexed_merged_and_forgotten(make_server, tmp_path)
     assert verify(one, 0) == []
 
 
+def test_what_rests_is_merged_whatever_its_sizes(make_server, tmp_path):
+    """Too few of one size for the fan-in, which are enough once nothing has come in for a while."""
+    one = make_server("--index-seconds=0", "--index-rest-seconds=0").start()
+    for number in range(3):
+        ingest(one, tmp_path / str(number), [number])
+        wait_indexed(one, number + 1)
+    assert metric(one, "index_segments") == 3 and metric(one, "index_merged_bytes_total") == 0
+    one.stop()
+    one.args = ("--index-seconds=0", "--index-rest-seconds=1")
+    one.start()
+    weirtest.wait_for(lambda: metric(one, "index_segments") == 1, 60, "what rests is not merged")
+    assert metric(one, "index_docs") == 3 and verify(one, 0) == []
+
+
 def test_features_are_stored_with_the_analysis_and_indexed(make_server, tmp_path):
     one = make_server(*AT_ONCE).start()
     (tmp_path / "samples").mkdir()
