@@ -261,9 +261,10 @@ static void test_bounded(void **state)
 	disk_begin(true);
 	/* Every other page, each twice: that is one. */
 	for (uint32_t page = 0; page < DISK_PAGES / 2; page++) {
-		const struct segment_matrix far = {
-			.class = 1, .row_bytes = 1, .row_bits = 8, .rows_at = 2ull * page * PAGE
-		};
+		const struct segment_matrix far = { .class = SEGMENT_CLASS_MIN,
+						    .row_bytes = 1,
+						    .row_bits = 8,
+						    .rows_at = 2ull * page * PAGE };
 
 		n += query_ahead_row(&q, &far, 0);
 		n += query_ahead_row(&q, &far, 0);
@@ -295,9 +296,10 @@ static void test_given_up(void **state)
 
 	disk_begin(true);
 	for (uint32_t page = 0; page < DISK_PAGES; page += 32) {
-		const struct segment_matrix far = {
-			.class = 1, .row_bytes = 1, .row_bits = 8, .rows_at = (uint64_t)page * PAGE
-		};
+		const struct segment_matrix far = { .class = SEGMENT_CLASS_MIN,
+						    .row_bytes = 1,
+						    .row_bits = 8,
+						    .rows_at = (uint64_t)page * PAGE };
 
 		assert_true(query_ahead_row(&q, &far, 0));
 	}
