@@ -180,22 +180,29 @@ static inline size_t size_tiny(uint32_t i, struct rand_seq *r)
 	return 4 + (i + rand_below(r, 20)) % 40;
 }
 
-static inline struct plan *plan_of_run(const void *p, size_t n)
+/* The plan of one rule with one string, whose runs were put into it. Releases `m`. */
+static inline struct plan *plan_of_string(struct plan_make *m)
 {
 	struct buf b = BUF_INIT(PLAN_BYTES_MAX);
-	struct plan_make m;
 	struct plan *plan;
 	struct err err;
 
-	plan_make_init(&m);
-	plan_op_run(&m, plan_make_run(&m, p, n, false));
-	plan_make_string(&m, 0, "$", true);
-	plan_op_string(&m, 0);
-	plan_make_rule(&m, "r", 0);
-	plan_make_end(&m, &b);
-	plan_make_release(&m);
+	plan_make_string(m, 0, "$", true);
+	plan_op_string(m, 0);
+	plan_make_rule(m, "r", 0);
+	plan_make_end(m, &b);
+	plan_make_release(m);
 	CHECK_OK(plan_new(&plan, b.p, b.n, &err), &err);
 	buf_release(&b);
 	return plan;
+}
+
+static inline struct plan *plan_of_run(const void *p, size_t n)
+{
+	struct plan_make m;
+
+	plan_make_init(&m);
+	plan_op_run(&m, plan_make_run(&m, p, n, false));
+	return plan_of_string(&m);
 }
 #endif

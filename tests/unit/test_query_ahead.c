@@ -104,11 +104,8 @@ static void reopen(struct corpus *c)
 /* One string that is any of n random runs. */
 static struct plan *plan_of_any(unsigned n, uint64_t seed)
 {
-	struct buf b = BUF_INIT(PLAN_BYTES_MAX);
 	struct rand_seq r = { seed };
 	struct plan_make m;
-	struct plan *plan;
-	struct err err;
 
 	plan_make_init(&m);
 	for (unsigned i = 0; i < n; i++) {
@@ -118,14 +115,7 @@ static struct plan *plan_of_any(unsigned n, uint64_t seed)
 	}
 	if (n > 1)
 		plan_op_or(&m, n);
-	plan_make_string(&m, 0, "$", true);
-	plan_op_string(&m, 0);
-	plan_make_rule(&m, "r", 0);
-	plan_make_end(&m, &b);
-	plan_make_release(&m);
-	CHECK_OK(plan_new(&plan, b.p, b.n, &err), &err);
-	buf_release(&b);
-	return plan;
+	return plan_of_string(&m);
 }
 
 static void ask(const struct corpus *c, const struct plan *plan, const struct query_filter *f,

@@ -1,11 +1,12 @@
 //! Random rules and samples: what the plans are tried on.
 //!
 //! Patterns come with bytes that they match (`patterns`), samples are files that the
-//! modules read (`samples`), and conditions follow a table (`grammar`) whose rows ask
-//! for what some sample has (`facts`).
+//! modules read (`samples`), and conditions are made (`making`) after a table
+//! (`grammar`) whose rows ask for what some sample has (`facts`).
 
 pub mod facts;
 pub mod grammar;
+pub mod making;
 pub mod patterns;
 pub mod samples;
 
@@ -138,7 +139,7 @@ impl Source {
             2..=5 => "private ",
             _ => "",
         };
-        let mut maker = grammar::Maker::new(dice, &self.facts, earlier, counts);
+        let mut maker = making::Maker::new(dice, &self.facts, earlier, counts);
         // By turns: of each row one, and whatever comes.
         let condition = match turn % 2 {
             0 => maker.with_row(turn / 2 % grammar::rows().count()),
